@@ -1,0 +1,31 @@
+"""Lays the files of the chosen answers over the project, and says what to do next."""
+
+import json
+import shutil
+from pathlib import Path
+
+ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
+OPTIONS = Path("_options")  # _options/<question>/<answer>/<the file's final path>
+
+
+def main():
+    for question in sorted(OPTIONS.iterdir()) if OPTIONS.exists() else []:
+        chosen = question / ANSWERS[question.name]
+        if chosen.exists():
+            shutil.copytree(chosen, ".", dirs_exist_ok=True)
+    shutil.rmtree(OPTIONS, ignore_errors=True)
+    print(
+        f"""
+{ANSWERS["project_name"]} is ready in {ANSWERS["project_slug"]}. Next:
+
+  cd {ANSWERS["project_slug"]}
+  uv sync                             sets up Python and the packages
+  uv run pytest                       tests it
+  uv run python -m local lifecycle    plays a model's whole life on this machine, without a workspace
+
+docs/onboarding.md goes on from there.
+"""
+    )
+
+
+main()

@@ -1,0 +1,47 @@
+"""Delta tables by their three-part names."""
+
+from datetime import date
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+
+def spark_session() -> SparkSession:
+    """Return the session of the platform that runs this code."""
+    return SparkSession.builder.getOrCreate()
+
+
+def quote(name: str) -> str:
+    """Return `catalog.schema.table` with each part in backticks, as SQL wants names that hold dashes."""
+    return ".".join(f"`{part}`" for part in name.split("."))
+
+
+def read(spark: SparkSession, table: str) -> DataFrame:
+    return spark.table(quote(table))
+
+
+def exists(spark: SparkSession, table: str) -> bool:
+    return spark.catalog.tableExists(quote(table))
+
+
+def version(spark: SparkSession, table: str) -> int:
+    """Return the Delta version of `table` that a reader sees now."""
+    row = spark.sql(f"DESCRIBE HISTORY {quote(table)} LIMIT 1").first()
+    return int(row["version"])
+
+
+def days(column: str, start: date, end: date) -> Column:
+    """Return the condition that the date or timestamp `column` lies in [start, end)."""
+    return (F.col(column) >= F.lit(start)) & (F.col(column) < F.lit(end))
+
+
+def replace(frame: DataFrame, table: str, condition: Column) -> None:
+    """Make `frame` the rows of `table` that fulfil `condition`, in one commit: running it again changes nothing.
+
+    Args:
+        frame: rows that all fulfil `condition`. Its schema makes the table where there is none.
+    """
+    if exists(frame.sparkSession, table):
+        frame.writeTo(quote(table)).overwrite(condition)
+    else:
+        frame.writeTo(quote(table)).using("delta").create()
