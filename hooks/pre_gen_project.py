@@ -7,6 +7,12 @@ import sys
 
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 
+# Answers that do not work yet, and what to type instead. An answer leaves this table when its files arrive.
+NOT_YET = {
+    "ci_provider": (("azure-devops", "gitlab-ci"), "github-actions or none"),
+    "compute": (("classic",), "serverless"),
+    "inference": (("realtime", "batch-and-realtime"), "batch"),
+}
 # What the package must not be called: folders of the project, and packages that it imports.
 TAKEN_PACKAGES = {
     *("databricks", "jsonschema", "local", "matplotlib", "mlflow", "models", "numpy", "pandas", "pyspark", "pysail"),
@@ -23,6 +29,9 @@ QUARTZ_FIELD = re.compile(r"[A-Z0-9*?/,#LW-]+")
 
 def problems(answers):
     """Yield (question, what is wrong, what to type) for every answer that cannot work."""
+    for question, (later, works) in NOT_YET.items():
+        if answers[question] in later:
+            yield question, f"'{answers[question]}' does not work yet", works
     slug, package = answers["project_slug"], answers["package_name"]
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,62}", slug):
         yield "project_slug", f"'{slug}' is not a folder and bundle name", "lower-case letters, digits and dashes"

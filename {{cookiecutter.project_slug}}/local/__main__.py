@@ -29,8 +29,8 @@ def main() -> None:
 
     from .bundle import BundleError
     from .jobs import JobError, laptop
-    from .lifecycle import play
-    from .story import BrokenPromiseError
+    from .lifecycle import tell
+    from .story import BrokenPromiseError, play
 
     try:
         if arguments.command == "run":
@@ -38,7 +38,7 @@ def main() -> None:
                 parameters = dict(text.split("=", 1) for text in arguments.param)
                 machine.run(arguments.target, arguments.job, parameters)
         elif arguments.command == "lifecycle":
-            play(ROOT)
+            play(ROOT, tell)
         else:
             print(models.status(models.TARGETS, local=True))
     except (BundleError, JobError, BrokenPromiseError) as error:

@@ -1,5 +1,6 @@
 """Spark and MLflow on the laptop: Sail answers Spark Connect, and everything is kept under `.local/`."""
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -59,9 +60,7 @@ def open_session(lakehouse: Path) -> Any:
         name = f"`{schema.parent.name}`.`{schema.name}`"
         spark.sql(f"CREATE SCHEMA IF NOT EXISTS {name} LOCATION '{schema.as_posix()}'")
         for table in sorted(path.parent for path in schema.glob("*/_delta_log")):
-            spark.sql(
-                f"CREATE TABLE IF NOT EXISTS {name}.`{table.name}` USING delta LOCATION '{table.as_posix()}'"
-            )
+            spark.sql(f"CREATE TABLE IF NOT EXISTS {name}.`{table.name}` USING delta LOCATION '{table.as_posix()}'")
 
     ask_sail = spark.sql
 
@@ -74,8 +73,14 @@ def open_session(lakehouse: Path) -> Any:
         newest = max(int(path.stem) for path in log.glob("*.json"))
         return spark.createDataFrame([(newest,)], "version bigint")
 
-    spark.sql = sql  # type: ignore[method-assign]
+    spark.sql = sql  # type: ignore[assignment, method-assign]
     return spark
+
+
+def deployed_commits(root: Path) -> dict[str, str]:
+    """Return the git commit that was deployed last, by target."""
+    record = root / STATE / "deployed.json"
+    return json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
 
 
 def create_resources(root: Path, bundle: dict[str, Any]) -> None:
@@ -95,3 +100,5 @@ def create_resources(root: Path, bundle: dict[str, Any]) -> None:
             client.get_registered_model(model["id"])
         except MlflowException:
             client.create_registered_model(model["id"], description=model.get("comment"))
+    commits = deployed_commits(root) | {bundle["bundle"]["target"]: bundle["bundle"]["git"]["commit"]}
+    (root / STATE / "deployed.json").write_text(json.dumps(commits), encoding="utf-8")

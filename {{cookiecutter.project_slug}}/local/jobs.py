@@ -93,8 +93,8 @@ class JobRun:
         self.values: dict[str, dict[str, Any]] = {}
         self.outcomes: dict[str, str] = {}
 
-    def run(self) -> None:
-        """Run the tasks in the order of their dependencies.
+    def run(self, until: str | None = None) -> None:
+        """Run the tasks in the order of their dependencies, and stop after the task `until` if it is given.
 
         Raises:
             JobError: if a task fails; the tasks behind it do not run.
@@ -108,6 +108,8 @@ class JobRun:
                 task = waiting.pop(key)
                 _refuse_unknown(f"task {self.key}.{key}", task, TASK_FIELDS)
                 self.outcomes[key] = self._run_task(key, task) if self._wanted(task) else "excluded"
+                if key == until:
+                    return
 
     def _wanted(self, task: dict[str, Any]) -> bool:
         return all(

@@ -2,17 +2,18 @@
 
 import shutil
 import time
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import mlflow
 
-from {{ cookiecutter.package_name }} import registry
+from {{ cookiecutter.package_name }} import models, registry
 
 from .bundle import load_bundle
 from .engine import STATE, open_session
-from .jobs import JobError, Laptop
+from .jobs import JobError, Laptop, laptop
 
 MARKER = "played-by-lifecycle"
 
@@ -62,6 +63,10 @@ class Story:
         """Return the three-part name of the model of `target`."""
         return load_bundle(self.machine.root, target)["resources"]["registered_models"]["model"]["id"]
 
+    def roll_back(self, target: str, reason: str) -> None:
+        """Return to the previous champion of `target`."""
+        print(f"    {models.roll_back(models.open_target(target, local=True), 'lifecycle', reason)}", flush=True)
+
     def version(self, target: str, alias: str = registry.CHAMPION) -> Any:
         """Return the model version behind an alias in `target`, None if there is none."""
         return registry.find(registry.connect(), self.model(target), alias)
@@ -104,3 +109,19 @@ def fresh_state(root: Path) -> None:
     state.mkdir()
     (state / MARKER).touch()
 
+
+def play(root: Path, tell: Callable[[Laptop], None]) -> None:
+    """Play a story from an empty laptop, and end with the state of every environment.
+
+    Raises:
+        BrokenPromiseError: as soon as an environment is not in the state that the pattern promises.
+        JobError: if a job fails that should not.
+    """
+    fresh_state(root)
+    with laptop(root) as machine:
+        started = time.perf_counter()
+        tell(machine)
+        report = Story(machine).save_report("prod")
+        print(f"\n{models.status(models.TARGETS, local=True)}\n")
+        print(f"Monitoring report: {report}")
+        print(f"Everything the pattern promises holds ({time.perf_counter() - started:.0f} s).")

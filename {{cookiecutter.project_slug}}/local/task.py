@@ -15,14 +15,14 @@ if not hasattr(sys.modules["__main__"], "__file__"):
     sys.modules["__main__"].__file__ = __file__
 
 # Imported here so that the process which all tasks are forked from has paid for it once.
-import matplotlib  # noqa: E402
-import mlflow.sklearn  # noqa: E402
+import matplotlib
+import mlflow.sklearn
 import mlflow.store.model_registry.sqlalchemy_store
-import mlflow.store.tracking.sqlalchemy_store  # noqa: E402, F401
-import pyspark.sql.connect.session  # noqa: E402, F401
-import sklearn.ensemble  # noqa: E402, F401
+import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+import pyspark.sql.connect.session  # noqa: F401
+import sklearn.ensemble  # noqa: F401
 
-from .engine import open_session  # noqa: E402
+from .engine import open_session
 
 
 @dataclass(frozen=True)

@@ -2,27 +2,55 @@
 
 import logging
 
-from . import registry
+from pyspark.sql import functions as F
+
+from . import registry, tables
 from .task import run
 
 logger = logging.getLogger(__name__)
 
+RECORDED_TAGS = [
+    *("git_commit", "source_model", "source_version", "validation_run"),
+    *("approved_by", "approved_at", "approval_reason", "challenged_at"),
+]
+RELEASE_LOG = ", ".join(
+    [
+        "model STRING, model_version INT, previous_version INT, environment STRING, trained_in STRING",
+        "released_at STRING",
+        *(f"{name} STRING" for name in RECORDED_TAGS),
+    ]
+)
 
-def activate(model: str, approved_by: str) -> None:
-    """Move the aliases of `model`, and record on the version who approved it and when.
+
+def activate(schema: str, model: str, version: str, environment: str, approved_by: str) -> None:
+    """Move the aliases of `model`, and append one row per release to `<schema>.release_log`.
 
     Args:
-        approved_by: who answers for the version: where models are trained, whoever released the training code.
+        approved_by: who answers for the version. Empty where an approval was recorded on the version before.
 
     Raises:
-        RegistryError: if there is no challenger, or it did not pass the gate.
+        RegistryError: if the version did not pass the gate, or another one has become challenger meanwhile.
     """
     client = registry.connect()
-    challenger = registry.validated_challenger(client, model)
-    registry.tag(client, challenger, approved_by=approved_by, approved_at=registry.now())
-    previous = registry.promote_challenger(client, challenger)
+    candidate = registry.get(client, model, version)
+    if approved_by and "approved_at" not in candidate.tags:
+        registry.tag(client, candidate, approved_by=approved_by, approved_at=registry.now())
+    champion, previous = registry.activate(client, model, version)
+
+    release = {
+        "model": model,
+        "model_version": int(version),
+        "previous_version": int(previous.version) if previous else None,
+        "environment": environment,
+        "trained_in": champion.tags.get("environment"),
+        "released_at": registry.now(),
+    } | {name: champion.tags.get(name, "") for name in RECORDED_TAGS}
+    row = tables.spark_session().createDataFrame([release], RELEASE_LOG)
+    # A version that returns after a rollback was challenger anew, so the time of that tells its releases apart.
+    same_release = (F.col("model_version") == int(version)) & (F.col("challenged_at") == release["challenged_at"])
+    tables.add_once(row, f"{schema}.release_log", same_release)
     logger.info(
-        "version %s of %s is champion, previous is %s", challenger.version, model, previous.version if previous else "-"
+        "version %s of %s is champion, previous is %s", version, model, previous.version if previous else "-"
     )
 
 

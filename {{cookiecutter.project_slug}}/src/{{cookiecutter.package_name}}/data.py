@@ -64,9 +64,8 @@ def broken_rules(frame: DataFrame) -> list[str]:
         F.count(F.when(~F.coalesce(F.expr(rule.condition), F.lit(False)), 1)).alias(str(number))
         for number, rule in enumerate(RULES)
     ]
-    counts = frame.agg(
-        F.count("*").alias("rows"), F.countDistinct("transaction_id").alias("ids"), *failures
-    ).collect()[0]
+    totals = F.count("*").alias("rows"), F.countDistinct("transaction_id").alias("ids")
+    counts = frame.agg(*totals, *failures).collect()[0]
     if counts["rows"] == 0:
         return ["the table: has no rows in this period"]
     problems = [

@@ -1,5 +1,6 @@
 """How far the data that a model scores has moved from the data that it was trained on."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,9 +38,9 @@ def describe(rows: pd.DataFrame, scores: np.ndarray) -> dict[str, dict[str, Any]
         shares = np.bincount(bins, minlength=len(edges) + 2) / len(values)
         baseline[name] = {"edges": edges.tolist(), "shares": shares.tolist()}
     for name in CATEGORICAL:
-        counts = rows[name].value_counts(normalize=True)
-        shares = [*counts.tolist(), float(rows[name].isna().mean())]
-        baseline[name] = {"values": counts.index.tolist(), "shares": shares}
+        counts = rows[name].value_counts() / len(rows)
+        nulls = float(rows[name].isna().mean())
+        baseline[name] = {"values": counts.index.tolist(), "shares": [*counts.tolist(), nulls]}
     return baseline
 
 
@@ -51,7 +52,7 @@ def bin_conditions(name: str, profile: dict[str, Any]) -> list[Column]:
             column.isNull() | ~column.isin(profile["values"]),
         ]
     edges = profile["edges"]
-    between = [(column > low) & (column <= high) for low, high in zip(edges, edges[1:], strict=False)]
+    between = [(column > low) & (column <= high) for low, high in pairwise(edges)]
     return [column <= edges[0], *between, column > edges[-1], column.isNull()]
 
 

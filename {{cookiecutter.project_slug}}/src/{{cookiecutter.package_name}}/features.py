@@ -1,4 +1,4 @@
-"""Task `features`: what a model sees of a transaction. Training and scoring read the same table, so they cannot differ."""
+"""Task `features`: what a model sees of a transaction. Training and scoring read one table, so they cannot differ."""
 
 from datetime import date, timedelta
 
@@ -27,13 +27,15 @@ def compute_features(transactions: DataFrame) -> DataFrame:
     card = Window.partitionBy("card_id").orderBy(seconds)
     week_before = card.rangeBetween(-int(LOOKBACK.total_seconds()), -1)
     day_before = card.rangeBetween(-24 * 60 * 60, -1)
+    # A card without history is compared with itself; the floor keeps free transactions from dividing by zero.
+    card_mean = F.greatest(F.coalesce(F.avg("amount").over(week_before), F.col("amount")), F.lit(0.01))
     return transactions.select(
         "transaction_id",
         "card_id",
         "event_time",
         F.to_date("event_time").alias("event_date"),
         "amount",
-        (F.col("amount") / F.greatest(F.avg("amount").over(week_before), F.lit(0.01))).alias("amount_to_card_mean"),
+        (F.col("amount") / card_mean).alias("amount_to_card_mean"),
         F.count("transaction_id").over(day_before).cast("double").alias("card_transactions_1d"),
         F.hour("event_time").cast("double").alias("hour_of_day"),
         F.dayofweek("event_time").isin(1, 7).cast("double").alias("is_weekend"),

@@ -1,4 +1,4 @@
-"""`uv run models`: what serves where, and the way back. For people and CI, against a workspace or the laptop."""
+"""`uv run models`: what serves where, releases of model versions, and the way back. For people and for CI."""
 
 import getpass
 import json
@@ -6,12 +6,18 @@ import os
 import shutil
 import subprocess
 from argparse import ArgumentParser, Namespace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
+from mlflow.tracking import MlflowClient
 
 from . import registry
+{%- if cookiecutter.__prod_champion == "received" %}
+from .receive import carry_over
+{%- endif %}
 
 TARGETS = ["dev", "staging", "prod"]
 
@@ -20,53 +26,128 @@ class CommandError(RuntimeError):
     """What was asked for cannot be done; the message says what to do instead."""
 
 
-def connect(target: str, local: bool) -> str:
-    """Point MLflow at the registry of `target`, and return the name of its model.
+@dataclass(frozen=True)
+class Target:
+    """One environment of the bundle, in a workspace or on the laptop."""
+
+    name: str
+    local: bool
+    resources: dict[str, Any]
+    host: str
+
+    @property
+    def model(self) -> str:
+        """Three-part name of the registered model."""
+        return self.resources["registered_models"]["model"]["id"]
+
+    def connect(self) -> MlflowClient:
+        """Point MLflow at this environment, and return a client of its registry."""
+        if self.local:
+            from local.engine import environment
+
+            os.environ.update(environment(Path.cwd()))
+        else:
+            os.environ["DATABRICKS_HOST"] = self.host
+            mlflow.set_tracking_uri("databricks")
+        return registry.connect()
+{%- if cookiecutter.__prod_champion == "received" %}
+
+    def run(self, job: str, parameters: dict[str, str]) -> None:
+        """Run a job of this environment to its end.
+
+        Raises:
+            CommandError: if the environment has no such job, or the run fails.
+        """
+        if job not in self.resources["jobs"]:
+            raise CommandError(f"{self.name} trains its own model and has no {job} job: run its training job instead.")
+        if self.local:
+            from local.jobs import JobError, laptop
+
+            try:
+                with laptop(Path.cwd()) as machine:
+                    machine.run(self.name, job, parameters)
+            except JobError as error:
+                raise CommandError(str(error)) from None
+            return
+        pairs = [part for name, value in parameters.items() for part in ("--params", f"{name}={value}")]
+        databricks("bundle", "run", job, "--target", self.name, *pairs)
+{%- endif %}
+
+
+def databricks(*arguments: str) -> str:
+    """Call the Databricks CLI and return what it prints; its progress and errors go to the terminal.
 
     Raises:
-        CommandError: if the bundle cannot be read.
+        CommandError: if it is not installed, or fails.
     """
-    if local:
-        from local.bundle import load_bundle
-        from local.engine import environment
-
-        os.environ.update(environment(Path.cwd()))
-        resources = load_bundle(Path.cwd(), target)["resources"]
-        return resources["registered_models"]["model"]["id"]
-
     executable = shutil.which("databricks")
     if executable is None:
         raise CommandError("The Databricks CLI is not on the PATH. Install it, or add --local for the laptop.")
-    command = [executable, "bundle", "summary", "--target", target, "--output", "json"]
-    result = subprocess.run(command, capture_output=True, text=True)
+    result = subprocess.run([executable, *arguments], stdout=subprocess.PIPE, text=True)
     if result.returncode:
-        raise CommandError(f"databricks bundle summary --target {target} failed:\n{result.stderr.strip()}")
-    summary = json.loads(result.stdout)
-    model = summary["resources"]["registered_models"]["model"]
-    if "id" not in model:
-        raise CommandError(f"{target} is not deployed yet. Run: databricks bundle deploy --target {target}")
-    os.environ["DATABRICKS_HOST"] = summary["workspace"]["host"]
-    mlflow.set_tracking_uri("databricks")
-    return model["id"]
+        raise CommandError(f"databricks {' '.join(arguments[:3])} failed, see above.")
+    return result.stdout
 
 
-def describe(model: str) -> dict[str, str]:
-    """Return what the registry knows of the versions of `model` that matter, by label."""
-    client = registry.connect()
-    aliases = (registry.CHAMPION, registry.CHALLENGER, registry.PREVIOUS)
-    versions = {alias: registry.find(client, model, alias) for alias in aliases}
-    rows = {"model": model} | {alias: version.version if version else "-" for alias, version in versions.items()}
-    champion = versions[registry.CHAMPION]
+def open_target(name: str, local: bool) -> Target:
+    """Return the environment `name` with the names that its resources have there.
+
+    Raises:
+        CommandError: if it is not deployed yet.
+    """
+    if local:
+        from local.bundle import load_bundle
+
+        bundle = load_bundle(Path.cwd(), name)
+        return Target(name, local, bundle["resources"], bundle["workspace"]["host"])
+    summary = json.loads(databricks("bundle", "summary", "--target", name, "--output", "json"))
+    if "id" not in summary["resources"]["registered_models"]["model"]:
+        raise CommandError(f"{name} is not deployed yet. Run: databricks bundle deploy --target {name}")
+    return Target(name, local, summary["resources"], summary["workspace"]["host"])
+
+
+def deployed_commit(target: Target) -> str:
+    """Return the git commit of the code that runs in `target`."""
+    if target.local:
+        from local.engine import deployed_commits
+
+        return deployed_commits(Path.cwd()).get(target.name, "-")
+    from databricks.sdk import WorkspaceClient
+
+    job = WorkspaceClient(host=target.host).jobs.get(int(target.resources["jobs"]["inference"]["id"]))
+    tasks = (task.python_wheel_task for task in (job.settings.tasks if job.settings else None) or [])
+    return next(
+        (task.named_parameters["git_commit"] for task in tasks if "git_commit" in ((task and task.named_parameters) or {})),
+        "-",
+    )
+
+
+def describe(target: Target) -> dict[str, str]:
+    """Return what the registry knows of the versions that matter in `target`, by label."""
+    client = target.connect()
+    versions = {
+        alias: registry.find(client, target.model, alias)
+        for alias in (registry.CHAMPION, registry.CHALLENGER, registry.PREVIOUS)
+    }
+    champion, challenger = versions[registry.CHAMPION], versions[registry.CHALLENGER]
+    rows = {"code deployed": deployed_commit(target)[:12], "model": target.model}
+    rows |= {alias: version.version if version else "-" for alias, version in versions.items()}
+    if challenger:
+        rows[registry.CHALLENGER] += f" ({challenger.tags.get('validation_status', 'PENDING')})"
     tags = champion.tags if champion else {}
-    table = f"{tags['training_table']} version {tags['training_table_version']}" if "training_table" in tags else "-"
+
+    def join(*names: str, between: str) -> str:
+        return between.join(tags[name] for name in names) if all(name in tags for name in names) else "-"
+
     return rows | {
         "trained in": tags.get("environment", "-"),
         "trained at": tags.get("trained_at", "-"),
-        "training data": table,
-        "training days": f"{tags['training_start']} to {tags['training_end']}" if tags else "-",
+        "trained from commit": tags.get("git_commit", "-")[:12],
+        "training data": join("training_table", "training_table_version", between=" version "),
+        "training days": join("training_start", "training_end", between=" to "),
         "training rows": tags.get("training_rows", "-"),
+        "received from": join("source_model", "source_version", between=" version "),
         "average precision": tags.get("average_precision", "-"),
-        "git commit": tags.get("git_commit", "-")[:12],
         "approved by": tags.get("approved_by", "-"),
         "approved at": tags.get("approved_at", "-"),
     }
@@ -74,35 +155,124 @@ def describe(model: str) -> dict[str, str]:
 
 def status(targets: list[str], local: bool) -> str:
     """Return a table with one column per target."""
-    return pd.DataFrame({target: describe(connect(target, local)) for target in targets}).to_string()
+    return pd.DataFrame({name: describe(open_target(name, local)) for name in targets}).to_string()
+{%- if cookiecutter.__prod_champion == "received" %}
 
 
-def roll_back(target: str, local: bool, reason: str) -> str:
+def promote(
+    target: Target,
+    source: Target,
+    version: str,
+    approved_by: str = "",
+    reason: str = "",
+    export: bool = False,
+    parameters: dict[str, str] | None = None,
+) -> str:
+    """Run the promotion job of `target` for a version of `source`, and return one sentence on what serves afterwards.
+
+    Args:
+        version: number or alias in the source.
+        export: carry the version over through this machine, where the two environments share no metastore.
+        parameters: further parameters of the job.
+
+    Raises:
+        CommandError: if `target` does not receive, or the run stops; the log says at which gate.
+    """
+    wanted = {"approved_by": approved_by, "approval_reason": reason} | (parameters or {})
+    if export and "promotion" in target.resources["jobs"]:
+        number = carry_over(source, target, version)
+        target.run("promotion", wanted | {"model_version": number})
+    else:
+        target.run("promotion", wanted | {"source_model": source.model, "source_version": version})
+    champion = registry.get(target.connect(), target.model, registry.CHAMPION)
+    return f"Version {champion.version} of {target.model} serves in {target.name}."
+
+
+def approve(target: Target, version: str, by: str, reason: str) -> str:
+    """Record an approval on a version of `target`, and return one sentence on it.
+
+    Raises:
+        CommandError: if the gate refused the version, or `target` trains its own model.
+    """
+    if "promotion" not in target.resources["jobs"]:
+        raise CommandError(f"{target.name} trains its own model: what is approved there is the release of the code.")
+    client = target.connect()
+    candidate = registry.get(client, target.model, version)
+    if candidate.tags.get("validation_status") == "FAILED":
+        raise CommandError(
+            f"Version {candidate.version} of {target.model} did not pass the gate: "
+            f"{candidate.tags.get('validation_objections')}. Promote another version."
+        )
+    registry.approve(client, candidate, by, reason)
+    return f"Version {candidate.version} of {target.model} is approved by {by}. Now promote it again: it goes on from here."
+{%- endif %}
+
+
+def roll_back(target: Target, by: str, reason: str) -> str:
     """Make the previous champion of `target` serve again, and return one sentence on what was done."""
-    model = connect(target, local)
-    now, before = registry.roll_back(registry.connect(), model, by=getpass.getuser(), reason=reason)
-    return f"Version {now.version} of {model} serves again in {target}; version {before.version} does not any more."
+    now, before = registry.roll_back(target.connect(), target.model, by, reason)
+    return (
+        f"Version {now.version} of {target.model} serves again in {target.name}; "
+        f"version {before.version} does not any more."
+    )
 
 
 def parse_arguments() -> Namespace:
-    parser = ArgumentParser(prog="models", description="What serves where, and the way back.")
+    parser = ArgumentParser(prog="models", description="What serves where, releases of model versions, and rollback.")
     commands = parser.add_subparsers(dest="command", required=True)
     show = commands.add_parser("status", help="champion, challenger and previous of each environment")
-    show.add_argument("--target", choices=TARGETS, help="one environment only")
     back = commands.add_parser("rollback", help="the previous champion serves again")
-    back.add_argument("--target", choices=TARGETS, required=True)
-    back.add_argument("--reason", default="not given", help="recorded on the version that stops serving")
-    for command in (show, back):
-        command.add_argument("--local", action="store_true", help="the laptop's registry, not a workspace")
+    deciding = [back]
+{%- if cookiecutter.__prod_champion == "received" %}
+    release = commands.add_parser("promote", help="an environment receives a version of the environment before it")
+    agree = commands.add_parser("approve", help="let a version that waits in an environment serve there")
+    deciding += [release, agree]
+{%- endif %}
+
+    show.add_argument("--target", choices=TARGETS, help="one environment only")
+    for command in deciding:
+        command.add_argument("--target", choices=TARGETS, required=True)
+        command.add_argument("--reason", default="not given", help="recorded on the model version")
+        command.add_argument("--by", default=getpass.getuser(), help="who decides, if it is not you")
+{%- if cookiecutter.__prod_champion == "received" %}
+    release.add_argument("--version", default=registry.CHAMPION, help="number or alias in the source (default: champion)")
+    release.add_argument("--source", choices=TARGETS, help="where it comes from (default: the environment before)")
+    release.add_argument("--approve", action="store_true", help="approve the version with this command")
+    release.add_argument("--export", action="store_true", help="for environments that share no metastore")
+    release.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="further job parameters")
+    agree.add_argument("--version", default=registry.CHALLENGER, help="number or alias there (default: challenger)")
+{%- endif %}
+    for command in (show, *deciding):
+        command.add_argument("--local", action="store_true", help="the laptop, not a workspace")
     return parser.parse_args()
+
+
+def carry_out(arguments: Namespace) -> str:
+    """Do what the command line says, and return what to print."""
+    if arguments.command == "status":
+        return status([arguments.target] if arguments.target else TARGETS, arguments.local)
+    target = open_target(arguments.target, arguments.local)
+{%- if cookiecutter.__prod_champion == "received" %}
+    if arguments.command == "approve":
+        return approve(target, arguments.version, arguments.by, arguments.reason)
+    if arguments.command == "promote":
+        before = arguments.source or TARGETS[max(TARGETS.index(target.name) - 1, 0)]
+        return promote(
+            target,
+            open_target(before, arguments.local),
+            arguments.version,
+            arguments.by if arguments.approve else "",
+            arguments.reason if arguments.approve else "",
+            arguments.export,
+            dict(text.split("=", 1) for text in arguments.param),
+        )
+{%- endif %}
+    return roll_back(target, arguments.by, arguments.reason)
 
 
 def main() -> None:
     arguments = parse_arguments()
     try:
-        if arguments.command == "status":
-            print(status([arguments.target] if arguments.target else TARGETS, arguments.local))
-        else:
-            print(roll_back(arguments.target, arguments.local, arguments.reason))
+        print(carry_out(arguments))
     except (CommandError, registry.RegistryError) as error:
         raise SystemExit(f"models: {error}") from None

@@ -34,17 +34,13 @@ class Finding:
     alarm: bool
 
 
-def data_findings(
-    rows: int, shares: dict[str, Any], baseline: dict[str, Any], limits: dict[str, Any]
-) -> list[Finding]:
+def data_findings(rows: int, shares: dict[str, Any], baseline: dict[str, Any], limits: dict[str, Any]) -> list[Finding]:
     """Return volume, null rate and drift (PSI) of the scored rows against the champion's training `baseline`."""
     findings = [Finding("rows", "", rows, limits["min_rows"], rows < limits["min_rows"])]
     for name, actual in shares.items():
         if "edges" in baseline[name]:
             nulls = float(actual[-1])
-            findings.append(
-                Finding("null_rate", name, nulls, limits["max_null_rate"], nulls > limits["max_null_rate"])
-            )
+            findings.append(Finding("null_rate", name, nulls, limits["max_null_rate"], nulls > limits["max_null_rate"]))
         moved = drift.psi(baseline[name]["shares"], actual)
         findings.append(Finding("psi", name, moved, limits["max_psi"], moved > limits["max_psi"]))
     return findings
@@ -82,9 +78,7 @@ def scored_rows(spark: SparkSession, schema: str, start: date, end: date) -> Dat
     return predictions.join(features, "transaction_id")
 
 
-def monitor(
-    source_table: str, schema: str, model: str, experiment: str, run_date: date, environment: str
-) -> None:
+def monitor(source_table: str, schema: str, model: str, experiment: str, run_date: date, environment: str) -> None:
     """Measure the last days of predictions, write `<schema>.monitoring_metrics`, and log a report to MLflow.
 
     Sets the task value `drift_detected`: true if features or scores drifted, or quality fell, and the champion is old
@@ -95,7 +89,8 @@ def monitor(
     """
     client = registry.connect()
     champion = registry.get(client, model, registry.CHAMPION)
-    baseline = mlflow.models.get_model_info(f"models:/{model}/{champion.version}").metadata["baseline"]
+    info = mlflow.models.get_model_info(f"models:/{model}/{champion.version}")
+    baseline = (info.metadata or {})["baseline"]
     limits = load_config()["monitoring"]
     start = run_date - timedelta(days=limits["window_days"])
 
@@ -109,9 +104,7 @@ def monitor(
     record = pd.DataFrame([vars(finding) for finding in findings]).assign(
         run_date=run_date, environment=environment, model_version=int(champion.version)
     )
-    tables.replace(
-        spark.createDataFrame(record), f"{schema}.monitoring_metrics", F.col("run_date") == F.lit(run_date)
-    )
+    tables.replace(spark.createDataFrame(record), f"{schema}.monitoring_metrics", F.col("run_date") == F.lit(run_date))
     mlflow.set_experiment(experiment)
     with mlflow.start_run(run_name=f"monitor {run_date}"):
         mlflow.set_tags({"environment": environment, "model_version": champion.version})

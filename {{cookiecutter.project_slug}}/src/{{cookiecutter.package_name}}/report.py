@@ -47,7 +47,7 @@ def render(title: str, findings: list[Finding], baseline: dict[str, Any], shares
     """
     alarms = sum(finding.alarm for finding in findings)
     rows = "\n".join(
-        f'<tr{" class=alarm" if finding.alarm else ""}><td>{finding.metric}</td><td>{html.escape(finding.feature)}</td>'
+        f"<tr{' class=alarm' if finding.alarm else ''}><td>{finding.metric}</td><td>{html.escape(finding.feature)}</td>"
         f'<td class="number">{finding.value:.4g}</td><td class="number">{finding.limit:g}</td>'
         f"<td>{'alarm' if finding.alarm else ''}</td></tr>"
         for finding in findings

@@ -26,7 +26,7 @@ def exists(spark: SparkSession, table: str) -> bool:
 
 def version(spark: SparkSession, table: str) -> int:
     """Return the Delta version of `table` that a reader sees now."""
-    row = spark.sql(f"DESCRIBE HISTORY {quote(table)} LIMIT 1").first()
+    (row,) = spark.sql(f"DESCRIBE HISTORY {quote(table)} LIMIT 1").collect()
     return int(row["version"])
 
 
@@ -45,3 +45,11 @@ def replace(frame: DataFrame, table: str, condition: Column) -> None:
         frame.writeTo(quote(table)).overwrite(condition)
     else:
         frame.writeTo(quote(table)).using("delta").create()
+
+
+def add_once(frame: DataFrame, table: str, condition: Column) -> None:
+    """Append `frame` to `table` unless the table has a row that fulfils `condition`."""
+    if not exists(frame.sparkSession, table):
+        frame.writeTo(quote(table)).using("delta").create()
+    elif read(frame.sparkSession, table).where(condition).isEmpty():
+        frame.writeTo(quote(table)).append()

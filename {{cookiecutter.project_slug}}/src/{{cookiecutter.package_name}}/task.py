@@ -6,10 +6,15 @@ from collections.abc import Callable
 from datetime import date
 from typing import Any, get_type_hints
 
-PARSERS: dict[Any, Callable[[str], Any]] = {
-    date: date.fromisoformat,
-    bool: {"true": True, "false": False}.__getitem__,
-}
+
+def boolean(text: str) -> bool:
+    """Return the value of `true` or `false`, as job parameters spell it."""
+    if text not in ("true", "false"):
+        raise ValueError(f"'{text}' is neither true nor false")
+    return text == "true"
+
+
+PARSERS: dict[Any, Callable[[str], Any]] = {date: date.fromisoformat, bool: boolean}
 
 
 def run(function: Callable[..., Any]) -> None:

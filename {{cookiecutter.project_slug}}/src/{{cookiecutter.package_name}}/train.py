@@ -23,7 +23,7 @@ from .config import load_config
 from .drift import describe
 from .evaluate import evaluate
 from .features import CATEGORICAL, FEATURES, NUMERIC
-from .task import run
+from .task import run, set_task_value
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,8 @@ def train(
     git_commit: str,
 ) -> None:
     """Fit a model on the labelled rows of the `days` days before `run_date`, and register it as challenger.
+
+    Sets the task value `version`.
 
     Args:
         source_table: where labels come from, and what the lineage names.
@@ -108,10 +110,9 @@ def train(
             metadata={"baseline": describe(training, pipeline.predict_proba(training[FEATURES])[:, 1])},
         )
         version = mlflow.register_model(info.model_uri, model, tags={k: str(v) for k, v in lineage.items()})
-        registry.tag(
-            client, version, trained_at=registry.now(), training_run=active.info.run_id, validation_status="PENDING"
-        )
-        client.set_registered_model_alias(model, registry.CHALLENGER, version.version)
+        registry.tag(client, version, trained_at=registry.now(), training_run=active.info.run_id)
+        registry.challenge(client, version)
+    set_task_value("version", version.version)
     logger.info("version %s of %s is challenger: %s", version.version, model, metrics)
 
 

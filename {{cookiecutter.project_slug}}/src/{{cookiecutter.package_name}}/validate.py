@@ -16,6 +16,12 @@ from .task import run
 logger = logging.getLogger(__name__)
 
 
+EVALUATIONS = """
+    run_date DATE, environment STRING, model_version INT, compared_version INT, metric STRING, value DOUBLE,
+    validation_status STRING
+"""
+
+
 class GateError(RuntimeError):
     """The challenger did not pass."""
 
@@ -48,76 +54,98 @@ def objections(metrics: dict[str, float], champion: dict[str, float] | None, gat
     return reasons
 
 
+def acceptance(uri: str, holdout: pd.DataFrame) -> tuple[dict[str, float], list[str]]:
+    """Load the model behind `uri` here, and score `holdout` with it.
+
+    Returns:
+        Its metrics, and objections if it does not load, has no signature, or does not fit the table; then no metrics.
+    """
+    try:
+        signature = mlflow.models.get_model_info(uri).signature
+        if signature is None or signature.outputs is None:
+            return {}, ["the model has no signature with inputs and outputs"]
+        if missing := set(signature.inputs.input_names()) - set(holdout.columns):
+            return {}, [f"the features table lacks the model's inputs {', '.join(sorted(missing))}"]
+        return evaluate(mlflow.pyfunc.load_model(uri).predict, holdout), []
+    except Exception as error:  # whatever a foreign model raises, it cannot serve here
+        return {}, [f"the model does not load or score here: {type(error).__name__}: {error}"]
+
+
 def validate(
-    source_table: str, schema: str, model: str, experiment: str, run_date: date, days: int, environment: str
+    source_table: str,
+    schema: str,
+    model: str,
+    version: str,
+    experiment: str,
+    run_date: date,
+    days: int,
+    environment: str,
 ) -> None:
-    """Compare the challenger of `model` with the thresholds and with the champion, on this environment's newest labels.
+    """Hold a version of `model` against the thresholds and the champion, on this environment's newest labels.
 
     The outcome is a tag of the version (`validation_status` PASSED or FAILED), an MLflow run, and rows in
-    `<schema>.evaluations`.
+    `<schema>.evaluations`. A version that is champion already has nothing to prove.
 
     Raises:
         GateError: lists every objection.
     """
     client = registry.connect()
-    challenger = registry.get(client, model, registry.CHALLENGER)
+    challenger = registry.get(client, model, version)
     champion = registry.find(client, model, registry.CHAMPION)
+    if champion is not None and champion.version == challenger.version:
+        logger.info("version %s of %s is champion already", version, model)
+        return
     # Until this run has decided, nothing may rest on what an earlier one decided.
     registry.tag(client, challenger, validation_status="PENDING")
 
     spark = tables.spark_session()
     rows = data.labelled(spark, source_table, f"{schema}.features", run_date - timedelta(days=days), run_date)
     _, holdout = data.split(rows, load_config()["training"]["holdout_days"])
-    metrics = {
-        version.version: evaluate(mlflow.pyfunc.load_model(f"models:/{model}/{version.version}").predict, holdout)
-        for version in (challenger, champion)
-        if version is not None
-    }
-    reasons = objections(
-        metrics[challenger.version], metrics[champion.version] if champion else None, load_config()["gate"]
-    )
+    metrics, reasons = acceptance(f"models:/{model}/{version}", holdout)
+    compared: dict[str, float] = {}
+    if champion is not None:
+        compared, broken = acceptance(f"models:/{model}/{champion.version}", holdout)
+        if broken:  # a champion that cannot score must not keep a good model out
+            logger.warning("champion %s is not compared with: %s", champion.version, broken[0])
+    reasons = reasons or objections(metrics, compared or None, load_config()["gate"])
     status = "FAILED" if reasons else "PASSED"
 
     mlflow.set_experiment(experiment)
-    with mlflow.start_run(run_name=f"validate version {challenger.version}") as active:
-        mlflow.set_tags({"validation_status": status, "model_version": challenger.version, "environment": environment})
-        mlflow.log_metrics(metrics[challenger.version])
-        mlflow.log_dict({"metrics": metrics, "objections": reasons}, "validation.json")
-    record = pd.DataFrame(
-        [
-            {
-                "run_date": run_date,
-                "environment": environment,
-                "model_version": int(challenger.version),
-                "compared_version": int(version),
-                "metric": name,
-                "value": value,
-                "validation_status": status,
-            }
-            for version, values in metrics.items()
-            for name, value in values.items()
-        ]
-    )
-    mine = (F.col("run_date") == F.lit(run_date)) & (
-        F.col("model_version") == F.lit(int(challenger.version))
-    )
-    tables.replace(spark.createDataFrame(record), f"{schema}.evaluations", mine)
+    with mlflow.start_run(run_name=f"validate version {version}") as active:
+        mlflow.set_tags({"validation_status": status, "model_version": version, "environment": environment})
+        mlflow.log_metrics(metrics)
+        mlflow.log_dict({"challenger": metrics, "champion": compared, "objections": reasons}, "validation.json")
+    record = [
+        {
+            "run_date": run_date,
+            "environment": environment,
+            "model_version": int(version),
+            "compared_version": int(compared_with.version),
+            "metric": name,
+            "value": value,
+            "validation_status": status,
+        }
+        for compared_with, values in ((challenger, metrics), (champion, compared))
+        if compared_with is not None
+        for name, value in values.items()
+    ]
+    if record:
+        mine = (F.col("run_date") == F.lit(run_date)) & (F.col("model_version") == int(version))
+        tables.replace(spark.createDataFrame(record, EVALUATIONS), f"{schema}.evaluations", mine)
     registry.tag(
         client,
         challenger,
         validation_status=status,
         validation_run=active.info.run_id,
         validated_at=registry.now(),
-        validation_objections="; ".join(reasons) or "none",
-        **{name: f"{value:.4f}" for name, value in metrics[challenger.version].items()},
+        validation_objections="; ".join(reasons)[:500] or "none",
+        **{name: f"{value:.4f}" for name, value in metrics.items()},
     )
     if reasons:
         raise GateError(
-            "\n  - ".join(
-                [f"Version {challenger.version} of {model} did not pass, the champion stays as it was:", *reasons]
-            )
+            "\n  - ".join([f"Version {version} of {model} did not pass, the champion stays as it was:", *reasons])
         )
-    logger.info("version %s of %s passes: %s", challenger.version, model, metrics[challenger.version])
+    logger.info("version %s of %s passes: %s", version, model, metrics)
 
 
 def main() -> None:

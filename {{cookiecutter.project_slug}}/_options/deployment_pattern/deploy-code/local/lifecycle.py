@@ -1,37 +1,16 @@
 """The life of a model whose code is deployed and which every environment trains for itself."""
 
-import time
 from datetime import date, timedelta
-from pathlib import Path
 
-from {{ cookiecutter.package_name }} import models
-
-from .jobs import laptop
-from .story import Story, fresh_state
+from .jobs import Laptop
+from .story import Story
 
 DAY_ONE = date(2026, 3, 2)
 
 
-def play(root: Path) -> None:
-    """Play the story from an empty laptop, and end with the state of every environment.
-
-    Raises:
-        BrokenPromiseError: as soon as an environment is not in the state that the pattern promises.
-        JobError: if a job fails that should not.
-    """
-    started = time.perf_counter()
-    fresh_state(root)
-    with laptop(root) as machine:
-        story = Story(machine)
-        tell(story)
-        report = story.save_report("prod")
-        print(f"\n{models.status(models.TARGETS, local=True)}\n")
-        print(f"Monitoring report: {report}")
-        print(f"Everything the pattern promises holds ({time.perf_counter() - started:.0f} s).")
-
-
-def tell(story: Story) -> None:
-    """Run every step, and check after each what it promises."""
+def tell(machine: Laptop) -> None:
+    """Run every step, and check after each what the pattern promises."""
+    story = Story(machine)
     today = DAY_ONE
     story.step("A data scientist develops in dev")
     story.run("dev", "sample_data", today)
@@ -89,5 +68,5 @@ def tell(story: Story) -> None:
     story.promise(story.version("prod", "challenger").tags["validation_status"] == "FAILED", "version 4 is marked")
 
     story.step("Version 3 disappoints: the previous champion serves again")
-    print(f"    {models.roll_back('prod', local=True, reason='too many complaints')}")
+    story.roll_back("prod", reason="too many complaints")
     story.promise(story.number("prod") == 2, "version 2 is champion again")

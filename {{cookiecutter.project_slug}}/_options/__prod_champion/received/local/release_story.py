@@ -1,0 +1,63 @@
+"""What the lifecycle is told with where an environment receives its model: releases, approvals, interruptions."""
+
+from datetime import date
+from typing import Any
+
+from {{ cookiecutter.package_name }} import models, registry
+
+from .bundle import load_bundle
+from .jobs import JobError, JobRun
+from .story import BrokenPromiseError, Story
+
+
+class ReleaseStory(Story):
+    """A story in which model versions move between environments."""
+
+    def promote(self, target: str, run_date: date, version: str = registry.CHAMPION, approved_by: str = "") -> None:
+        """Release a model version of the environment before `target` to it, as of `run_date`."""
+        before = models.TARGETS[models.TARGETS.index(target) - 1]
+        self.run(
+            target,
+            "promotion",
+            run_date,
+            source_model=self.model(before),
+            source_version=version,
+            approved_by=approved_by,
+            approval_reason="release" if approved_by else "",
+        )
+
+    def stopped(
+        self, target: str, run_date: date, because: str, version: str = registry.CHAMPION, approved_by: str = ""
+    ) -> None:
+        """Start a release that must stop with `because` in the end of its log."""
+        try:
+            self.promote(target, run_date, version, approved_by)
+        except JobError as error:
+            self.promise(because in str(error), f"the release to {target} stops: {because}")
+        else:
+            raise BrokenPromiseError(f"the release to {target} should have stopped: {because}")
+
+    def interrupted(self, target: str, run_date: date, after: str) -> None:
+        """Start a release that is cut off after the task `after`, as if the cluster had died."""
+        print(f"    ({target} promotion is cut off after {after})")
+        JobRun(self.machine, self.machine.deploy(target), "promotion", {"run_date": run_date.isoformat()}).run(after)
+
+    def approve(self, target: str, by: str) -> None:
+        """Approve the challenger of `target`."""
+        environment = models.open_target(target, local=True)
+        print(f"    {models.approve(environment, registry.CHALLENGER, by, 'reviewed')}", flush=True)
+
+    def deploy(self, target: str) -> None:
+        """Release the code to `target`, and run nothing."""
+        self.machine.deploy(target)
+
+    def catalog(self, target: str) -> str:
+        """Return the catalog of `target`."""
+        return load_bundle(self.machine.root, target)["var"]["catalog"]
+
+    def snapshot(self, target: str) -> tuple[Any, ...]:
+        """Return what a release may change in `target`: aliases, versions with their tags, the release log."""
+        client, model = registry.connect(), self.model(target)
+        versions = {found.version: found.tags for found in client.search_model_versions(f"name='{model}'")}
+        log = sorted(map(str, self.table(target, "release_log").collect()))
+        return client.get_registered_model(model).aliases, versions, log
