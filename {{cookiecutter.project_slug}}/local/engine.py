@@ -15,7 +15,7 @@ HISTORY = re.compile(r"DESCRIBE HISTORY (.+) LIMIT 1")
 def environment(root: Path) -> dict[str, str]:
     """Return the environment variables that point MLflow at the laptop's registry, and keep it off the network."""
     state = root.resolve() / STATE
-    state.mkdir(exist_ok=True)
+    state.mkdir(parents=True, exist_ok=True)
     database = f"sqlite:///{(state / 'mlflow.db').as_posix()}"
     return {
         "MLFLOW_TRACKING_URI": database,

@@ -37,7 +37,9 @@ class Story:
 
     def run(self, target: str, job: str, run_date: date, **parameters: object) -> None:
         """Run a job as of `run_date`."""
-        texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in parameters.items()}
+        texts = {
+            name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in parameters.items()
+        }
         self.machine.run(target, job, {"run_date": run_date.isoformat(), **texts})
 
     def refused(self, target: str, job: str, run_date: date, because: str, **parameters: object) -> None:

@@ -1,4 +1,4 @@
-"""Task `activate`: the validated challenger becomes champion, and the champion before it stays at hand as `previous`."""
+"""Task `activate`: the validated challenger becomes champion, the one before it stays at hand as `previous`."""
 
 import logging
 
@@ -47,11 +47,11 @@ def activate(schema: str, model: str, version: str, environment: str, approved_b
     } | {name: champion.tags.get(name, "") for name in RECORDED_TAGS}
     row = tables.spark_session().createDataFrame([release], RELEASE_LOG)
     # A version that returns after a rollback was challenger anew, so the time of that tells its releases apart.
-    same_release = (F.col("model_version") == int(version)) & (F.col("challenged_at") == release["challenged_at"])
+    same_release = F.lit(True)
+    for name in ("model", "model_version", "challenged_at"):
+        same_release &= F.col(name) == release[name]
     tables.add_once(row, f"{schema}.release_log", same_release)
-    logger.info(
-        "version %s of %s is champion, previous is %s", version, model, previous.version if previous else "-"
-    )
+    logger.info("version %s of %s is champion, previous is %s", version, model, previous.version if previous else "-")
 
 
 def main() -> None:

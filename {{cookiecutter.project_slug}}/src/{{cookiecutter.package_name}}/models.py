@@ -90,34 +90,38 @@ def databricks(*arguments: str) -> str:
 
 
 def open_target(name: str, local: bool) -> Target:
-    """Return the environment `name` with the names that its resources have there.
-
-    Raises:
-        CommandError: if it is not deployed yet.
-    """
+    """Return the environment `name` with the names that its resources have there."""
     if local:
         from local.bundle import load_bundle
 
         bundle = load_bundle(Path.cwd(), name)
         return Target(name, local, bundle["resources"], bundle["workspace"]["host"])
     summary = json.loads(databricks("bundle", "summary", "--target", name, "--output", "json"))
-    if "id" not in summary["resources"]["registered_models"]["model"]:
-        raise CommandError(f"{name} is not deployed yet. Run: databricks bundle deploy --target {name}")
-    return Target(name, local, summary["resources"], summary["workspace"]["host"])
+    resources, host = summary["resources"], summary["workspace"]["host"]
+    # Only who deployed finds the deployment. Everybody else knows the model by its name.
+    model, schema = resources["registered_models"]["model"], resources["schemas"]["schema"]
+    model.setdefault("id", f"{schema['catalog_name']}.{schema['name']}.{model['name']}")
+    return Target(name, local, resources, host)
 
 
 def deployed_commit(target: Target) -> str:
-    """Return the git commit of the code that runs in `target`."""
+    """Return the git commit of the code that runs in `target`, `-` for who cannot see the deployment."""
     if target.local:
         from local.engine import deployed_commits
 
         return deployed_commits(Path.cwd()).get(target.name, "-")
     from databricks.sdk import WorkspaceClient
 
+    if "id" not in target.resources["jobs"]["inference"]:
+        return "-"
     job = WorkspaceClient(host=target.host).jobs.get(int(target.resources["jobs"]["inference"]["id"]))
     tasks = (task.python_wheel_task for task in (job.settings.tasks if job.settings else None) or [])
     return next(
-        (task.named_parameters["git_commit"] for task in tasks if "git_commit" in ((task and task.named_parameters) or {})),
+        (
+            task.named_parameters["git_commit"]
+            for task in tasks
+            if "git_commit" in ((task and task.named_parameters) or {})
+        ),
         "-",
     )
 
@@ -131,7 +135,7 @@ def describe(target: Target) -> dict[str, str]:
     }
     champion, challenger = versions[registry.CHAMPION], versions[registry.CHALLENGER]
     rows = {"code deployed": deployed_commit(target)[:12], "model": target.model}
-    rows |= {alias: version.version if version else "-" for alias, version in versions.items()}
+    rows |= {alias: str(version.version) if version else "-" for alias, version in versions.items()}
     if challenger:
         rows[registry.CHALLENGER] += f" ({challenger.tags.get('validation_status', 'PENDING')})"
     tags = champion.tags if champion else {}

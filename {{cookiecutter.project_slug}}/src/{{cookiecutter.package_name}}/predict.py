@@ -7,6 +7,7 @@ import mlflow
 from pyspark.sql import functions as F
 
 from . import registry, tables
+from .drift import SCORE
 from .features import FEATURES
 from .task import run
 
@@ -36,7 +37,7 @@ def predict(schema: str, model: str, run_date: date, days: int, git_commit: str)
             "transaction_id",
             "event_time",
             "event_date",
-            score(F.struct(*FEATURES))[1].alias("fraud_score"),
+            score(F.struct(*FEATURES))[1].alias(SCORE),
             F.lit(model).alias("model_name"),
             F.lit(int(champion.version)).alias("model_version"),
             F.lit(git_commit).alias("git_commit"),

@@ -39,12 +39,19 @@ def replace(frame: DataFrame, table: str, condition: Column) -> None:
     """Make `frame` the rows of `table` that fulfil `condition`, in one commit: running it again changes nothing.
 
     Args:
-        frame: rows that all fulfil `condition`. Its schema makes the table where there is none.
+        frame: rows that all fulfil `condition`. Its schema makes the table where there is none; where its columns have
+            changed, the table takes them over, and older rows get nulls.
     """
-    if exists(frame.sparkSession, table):
-        frame.writeTo(quote(table)).overwrite(condition)
-    else:
+    if not exists(frame.sparkSession, table):
         frame.writeTo(quote(table)).using("delta").create()
+        return
+    known = read(frame.sparkSession, table)
+    if set(known.columns) == set(frame.columns):
+        frame.select(known.columns).writeTo(quote(table)).overwrite(condition)
+        return
+    others = known.where(~condition).select([column for column in known.columns if column in frame.columns])
+    whole = frame.unionByName(others, allowMissingColumns=True)
+    whole.write.format("delta").mode("overwrite").option("overwriteSchema", "true").saveAsTable(quote(table))
 
 
 def add_once(frame: DataFrame, table: str, condition: Column) -> None:

@@ -112,7 +112,7 @@ def train(
         version = mlflow.register_model(info.model_uri, model, tags={k: str(v) for k, v in lineage.items()})
         registry.tag(client, version, trained_at=registry.now(), training_run=active.info.run_id)
         registry.challenge(client, version)
-    set_task_value("version", version.version)
+    set_task_value("version", str(version.version))
     logger.info("version %s of %s is challenger: %s", version.version, model, metrics)
 
 

@@ -65,7 +65,7 @@ def find_source(client: MlflowClient, source_model: str, source_version: str) ->
 def lineage(source: ModelVersion) -> dict[str, str]:
     """Return the tags that a copy of `source` carries: where it comes from, nothing of what was decided there."""
     kept = {name: value for name, value in source.tags.items() if name in registry.LINEAGE}
-    return kept | {"source_model": source.name, "source_version": source.version}
+    return kept | {"source_model": source.name, "source_version": str(source.version)}
 
 
 def receive(model: str, model_version: str, source_model: str, source_version: str) -> None:
@@ -96,7 +96,7 @@ def receive(model: str, model_version: str, source_model: str, source_version: s
     holders = (registry.find(client, model, alias) for alias in (registry.CHAMPION, registry.CHALLENGER))
     if version.version not in {holder.version for holder in holders if holder is not None}:
         registry.challenge(client, version)
-    set_task_value("version", version.version)
+    set_task_value("version", str(version.version))
 
 
 def carry_over(source: Target, target: Target, source_version: str) -> str:
@@ -118,12 +118,12 @@ def carry_over(source: Target, target: Target, source_version: str) -> str:
         client = target.connect()
         found = find_copy(client, target.model, version.tags["training_run"])
         if found is not None:
-            return found.version
+            return str(found.version)
         mlflow.set_experiment(target.resources["experiments"]["experiment"]["name"])
         with mlflow.start_run(run_name=f"receive version {version.version} of {source.model}") as active:
             mlflow.log_artifacts(artifacts, "model")
         tags = lineage(version) | {"received_at": registry.now()}
-        return mlflow.register_model(f"runs:/{active.info.run_id}/model", target.model, tags=tags).version
+        return str(mlflow.register_model(f"runs:/{active.info.run_id}/model", target.model, tags=tags).version)
 
 
 def main() -> None:

@@ -1,0 +1,381 @@
+"""Runs inside a rendered project (as tests/integration/test_promotion_faults.py): promotions that are cut off anywhere.
+
+Every write to the registry and to a table is a place where the process may die, before it or right after it. Started
+again, the promotion must end as one clean run does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+
+import mlflow
+import pytest
+from mlflow.tracking import MlflowClient
+from sklearn.linear_model import LogisticRegression
+
+from PACKAGE import activate, approval, config, features, receive, registry, sample_data, tables, train, validate
+from PACKAGE.registry import RegistryError
+from local.engine import environment, open_session, spark_server
+
+TODAY = date(2026, 3, 2)
+SOURCE = "staging.risk.model"
+SCHEMA = "prod.risk"
+SOURCE_TABLE = f"{SCHEMA}.transactions"
+WRITES = [
+    (MlflowClient, "copy_model_version"),
+    (MlflowClient, "set_model_version_tag"),
+    (MlflowClient, "delete_model_version_tag"),
+    (MlflowClient, "set_registered_model_alias"),
+    (MlflowClient, "delete_registered_model_alias"),
+    (tables, "replace"),
+    (tables, "add_once"),
+]
+TIMES_AND_RUNS = {"challenged_at", "received_at", "approved_at", "validated_at", "released_at", "validation_run"}
+NUMBERS = itertools.count()
+
+
+class Killed(BaseException):
+    """The process dies here; nothing in the code under test may catch it."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Spark with Delta tables, MLflow on sqlite, and two versions in staging, the second better than the first."""
+    root = tmp_path_factory.mktemp("platform")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(root).items():
+            patch.setenv(name, value)
+        for name in ("SAIL_CATALOG__LIST", "SAIL_CATALOG__DEFAULT_CATALOG", "SPARK_REMOTE"):
+            patch.setenv(name, os.environ.get(name, ""))
+        for schema in ("staging/risk", "prod/risk"):
+            (root / "lakehouse" / schema).mkdir(parents=True)
+        patch.setitem(config.load_config()["gate"], "min_holdout_rows", 100)
+        with spark_server(["staging", "prod"]):
+            open_session(root / "lakehouse")
+            values: dict[str, str] = {}
+            patch.setattr(train, "set_task_value", values.__setitem__)
+            patch.setattr(train, "log_plots", lambda *_: None)
+            for table in (SOURCE_TABLE, "staging.risk.transactions"):
+                sample_data.sample_data(table, TODAY, days=60, rows_per_day=150, drift=False)
+            for schema in (SCHEMA, "staging.risk"):
+                features.features(f"{schema}.transactions", schema, TODAY, days=60)
+            for fraction in (0.5, 1.0):
+                arguments = {"source_table": "staging.risk.transactions", "schema": "staging.risk", "model": SOURCE}
+                train.train(
+                    **arguments,
+                    experiment="/staging",
+                    run_date=TODAY,
+                    days=60,
+                    training_fraction=fraction,
+                    environment="staging",
+                    git_commit="abc",
+                )
+                validate.validate(
+                    **arguments,
+                    version=values["version"],
+                    experiment="/staging",
+                    run_date=TODAY,
+                    days=60,
+                    environment="staging",
+                )
+                activate.activate("staging.risk", SOURCE, values["version"], "staging", "tester")
+            yield
+
+
+@pytest.fixture
+def values(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The task values that `receive` sets."""
+    found: dict[str, str] = {}
+    monkeypatch.setattr(receive, "set_task_value", found.__setitem__)
+    return found
+
+
+@pytest.fixture
+def model(values: dict[str, str]) -> str:
+    """A model of prod whose champion is version 1 of staging."""
+    name = f"prod.risk.model_{next(NUMBERS)}"
+    promote(name, "1", values)
+    return name
+
+
+def promote(model: str, source_version: str, values: dict[str, str], approved_by: str = "owner") -> None:
+    """Run the tasks of the promotion job in their order."""
+    receive.receive(model, "", SOURCE, source_version)
+    hold_against_gate(model, values["version"])
+    approval.approval(model, values["version"], approved_by, "release", "prod", required=True)
+    activate.activate(SCHEMA, model, values["version"], "prod", approved_by)
+
+
+def hold_against_gate(model: str, version: str) -> None:
+    validate.validate(SOURCE_TABLE, SCHEMA, model, version, "/prod", TODAY, 60, "prod")
+
+
+def state(model: str) -> dict[str, object]:
+    """Return what a promotion may change, without the times and run ids that differ from run to run."""
+    client = registry.connect()
+    log = tables.read(tables.spark_session(), f"{SCHEMA}.release_log").where(f"model = '{model}'").collect()
+    return {
+        "aliases": aliases_of(model),
+        "versions": {
+            found.version: {key: value for key, value in found.tags.items() if not skipped(key)}
+            for found in client.search_model_versions(f"name='{model}'")
+        },
+        "log": sorted(
+            str({key: value for key, value in row.asDict().items() if not skipped(key) and key != "model"})
+            for row in log
+        ),
+    }
+
+
+def aliases_of(model: str) -> dict[str, str]:
+    """Return the version behind each alias; sqlite answers integers, Unity Catalog text."""
+    return {alias: str(version) for alias, version in registry.connect().get_registered_model(model).aliases.items()}
+
+
+def skipped(key: str) -> bool:
+    return key in TIMES_AND_RUNS or key == "milliseconds_per_1000_rows"
+
+
+@contextmanager
+def dying_at(number: int | None, after: bool) -> Iterator[Callable[[], int]]:
+    """Raise Killed at the write with this number, before or after it; yield a function that counts the writes."""
+    count = 0
+    depth = 0
+
+    def wrap(write: Callable[..., object]) -> Callable[..., object]:
+        def wrapped(*args: object, **kwargs: object) -> object:
+            nonlocal count, depth
+            mine = count
+            if depth == 0:  # a write inside another one is part of it
+                count += 1
+            depth += 1
+            try:
+                if depth == 1 and mine == number and not after:
+                    raise Killed
+                result = write(*args, **kwargs)
+                if depth == 1 and mine == number:
+                    raise Killed
+                return result
+            finally:
+                depth -= 1
+
+        return wrapped
+
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in WRITES:
+            patch.setattr(owner, name, wrap(getattr(owner, name)))
+        yield lambda: count
+    mlflow.end_run()
+
+
+def test_cut_off_anywhere_and_started_again_ends_as_one_clean_run(model: str, values: dict[str, str]) -> None:
+    with dying_at(None, after=False) as writes:
+        promote(model, "2", values)
+    clean = state(model)
+    assert clean["aliases"] == {"champion": "2", "previous": "1"}
+    assert writes() > 15
+
+    for number, after in itertools.product(range(writes()), (False, True)):
+        other = f"prod.risk.model_{next(NUMBERS)}"
+        promote(other, "1", values)
+        with dying_at(number, after), pytest.raises(Killed):
+            promote(other, "2", values)
+        promote(other, "2", values)
+        assert state(other) == clean, f"died {'after' if after else 'before'} write {number}"
+
+
+def test_promoting_again_changes_nothing(model: str, values: dict[str, str]) -> None:
+    before = state(model)
+    with dying_at(None, after=False) as writes:
+        promote(model, "1", values)
+    assert state(model) == before
+    assert writes() == 1  # add_once looks, and finds the release
+
+
+def test_rollback_cut_off_anywhere(model: str, values: dict[str, str]) -> None:
+    promote(model, "2", values)
+    with dying_at(None, after=False) as writes:
+        registry.roll_back(registry.connect(), model, "owner", "test")
+    aliases = aliases_of(model)
+    assert aliases == {"champion": "1"}
+    # The last write ends the rollback: dying after it is a finished rollback.
+    for number, after in itertools.product(range(writes()), (False, True)):
+        if (number, after) == (writes() - 1, True):
+            continue
+        other = f"prod.risk.model_{next(NUMBERS)}"
+        promote(other, "1", values)
+        promote(other, "2", values)
+        with dying_at(number, after), pytest.raises(Killed):
+            registry.roll_back(registry.connect(), other, "owner", "test")
+        now, replaced = registry.roll_back(registry.connect(), other, "owner", "test")
+        assert (int(now.version), int(replaced.version)) == (1, 2)
+        assert aliases_of(other) == aliases
+
+
+def test_of_two_at_once_one_wins(model: str, values: dict[str, str]) -> None:
+    third = f"prod.risk.model_{next(NUMBERS)}"
+    receive.receive(third, "", SOURCE, "1")
+    first = values["version"]
+    receive.receive(third, "", SOURCE, "2")
+    second = values["version"]
+    for version in (first, second):
+        hold_against_gate(third, version)
+        approval.approval(third, version, "owner", "release", "prod", required=True)
+    with pytest.raises(RegistryError, match="not the challenger any more, version 2 is"):
+        activate.activate(SCHEMA, third, first, "prod", "owner")
+    activate.activate(SCHEMA, third, second, "prod", "owner")
+    assert aliases_of(third) == {"champion": second}
+    log = tables.read(tables.spark_session(), f"{SCHEMA}.release_log").where(f"model = '{third}'").collect()
+    assert [row["model_version"] for row in log] == [int(second)]
+
+
+def test_nothing_serves_without_an_approval_and_the_release_goes_on_after_it(
+    model: str, values: dict[str, str]
+) -> None:
+    with pytest.raises(approval.ApprovalError, match="uv run models approve --target prod"):
+        promote(model, "2", values, approved_by="")
+    client = registry.connect()
+    assert aliases_of(model) == {"champion": "1", "challenger": "2"}
+    registry.approve(client, registry.get(client, model, "challenger"), "alice", "looks good")
+    promote(model, "2", values, approved_by="")
+    champion = registry.get(client, model, "champion")
+    assert str(champion.version) == "2"
+    assert champion.tags["approved_by"] == "alice"
+    assert champion.tags["approval_reason"] == "looks good"
+
+
+def test_an_approval_holds_for_one_release_only(model: str, values: dict[str, str]) -> None:
+    promote(model, "2", values)
+    registry.roll_back(registry.connect(), model, "owner", "test")
+    with pytest.raises(approval.ApprovalError):
+        promote(model, "2", values, approved_by="")
+
+
+def test_lineage_travels_and_decisions_stay_behind(model: str) -> None:
+    client = registry.connect()
+    source, received = registry.get(client, SOURCE, "1"), registry.get(client, model, "champion")
+    for name in ("git_commit", "environment", "training_table", "training_table_version", "training_run"):
+        assert received.tags[name] == source.tags[name]
+    assert (received.tags["source_model"], received.tags["source_version"]) == (SOURCE, "1")
+    assert received.tags["validation_run"] != source.tags["validation_run"]
+    assert received.tags["approved_by"] == "owner"
+
+
+def test_missing_source(values: dict[str, str]) -> None:
+    with pytest.raises(RegistryError, match=r"no version with the number '99'.*another metastore.*--export"):
+        receive.receive("prod.risk.empty", "", SOURCE, "99")
+
+
+def test_source_that_failed_its_own_gate_is_not_received(values: dict[str, str]) -> None:
+    client = registry.connect()
+    version = client.create_model_version(SOURCE, client.get_model_version(SOURCE, "1").source)
+    registry.tag(client, version, validation_status="FAILED", training_run="other")
+    with pytest.raises(RegistryError, match="release one that PASSED"):
+        receive.receive("prod.risk.empty", "", SOURCE, str(version.version))
+
+
+def test_source_deleted_between_the_steps(model: str, values: dict[str, str]) -> None:
+    client = registry.connect()
+    copied = client.copy_model_version(f"models:/{SOURCE}/2", "staging.risk.short_lived")
+    registry.tag(client, copied, training_run="short")
+    receive.receive(model, "", "staging.risk.short_lived", str(copied.version))
+    received = values["version"]
+    client.delete_model_version("staging.risk.short_lived", copied.version)
+    hold_against_gate(model, received)  # the copy stands on its own
+    approval.approval(model, received, "owner", "release", "prod", required=True)
+    activate.activate(SCHEMA, model, received, "prod", "owner")
+    assert registry.get(client, model, "champion").version == int(received)
+
+
+@pytest.mark.parametrize("fault", ["no-signature", "does-not-load", "nan"])
+def test_a_version_that_cannot_serve_here_is_refused(
+    model: str, values: dict[str, str], fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = registry.connect()
+    mlflow.set_experiment("/staging")
+    with mlflow.start_run() as run:
+        if fault == "no-signature":
+            info = mlflow.sklearn.log_model(LogisticRegression(), name="model", serialization_format="cloudpickle")
+            uri = info.model_uri
+        else:
+            uri = client.get_model_version(SOURCE, "2").source
+    version = mlflow.register_model(uri, "staging.risk.broken")
+    registry.tag(client, version, validation_status="PASSED", training_run=run.info.run_id)
+    receive.receive(model, "", "staging.risk.broken", str(version.version))
+    expected = "no signature"
+    if fault == "does-not-load":
+        expected = "does not load or score here"
+
+        def broken(uri: str) -> None:
+            raise ModuleNotFoundError("No module named 'torch'")
+
+        monkeypatch.setattr(mlflow.pyfunc, "load_model", broken)
+    if fault == "nan":
+        expected = "average_precision is nan"
+        original = validate.evaluate
+        monkeypatch.setattr(validate, "evaluate", lambda *a: original(*a) | {"average_precision": float("nan")})
+    with pytest.raises(validate.GateError, match=expected):
+        hold_against_gate(model, values["version"])
+    with pytest.raises(RegistryError, match="only PASSED may serve"):
+        activate.activate(SCHEMA, model, values["version"], "prod", "owner")
+    assert registry.get(client, model, "champion").version == 1
+
+
+def test_first_release_into_an_empty_environment(values: dict[str, str]) -> None:
+    empty = f"prod.risk.model_{next(NUMBERS)}"
+    promote(empty, "2", values)
+    assert aliases_of(empty) == {"champion": "1"}
+
+
+def test_a_version_that_is_here_already_as_a_deployment_job_gives_it(model: str, values: dict[str, str]) -> None:
+    client = registry.connect()
+    copied = client.copy_model_version(f"models:/{SOURCE}/2", model)
+    receive.receive(model, str(copied.version), "", "")
+    hold_against_gate(model, values["version"])
+    approval.approval(model, values["version"], "owner", "button", "prod", required=True)
+    activate.activate(SCHEMA, model, values["version"], "prod", "")
+    assert registry.get(client, model, "champion").tags["approved_by"] == "owner"
+
+
+def test_carried_over_between_two_registries(tmp_path, values: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two sqlite registries stand for two metastores: a copy is impossible, the export works, and only once."""
+    here = registry.connect()
+    elsewhere = environment(tmp_path / "elsewhere")
+    model = "prod.risk.exported"
+
+    class Side:
+        def __init__(self, name: str, variables: dict[str, str]) -> None:
+            self.model, self.variables = name, variables
+            self.resources = {"experiments": {"experiment": {"name": "/exported"}}}
+
+        def connect(self) -> MlflowClient:
+            for name, value in self.variables.items():
+                monkeypatch.setenv(name, value)
+            mlflow.set_tracking_uri(self.variables["MLFLOW_TRACKING_URI"])
+            return registry.connect()
+
+    original = {name: os.environ[name] for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
+    source, target = Side(SOURCE, original), Side(model, elsewhere)
+    try:
+        client = target.connect()
+        client.create_registered_model(model)
+        with pytest.raises(RegistryError, match="another metastore"):
+            receive.receive(model, "", SOURCE, "2")
+        first = receive.carry_over(source, target, "2")
+        assert receive.carry_over(source, target, "2") == first
+        client = target.connect()
+        tags = client.get_model_version(model, first).tags
+        assert (tags["source_model"], tags["source_version"], tags["environment"]) == (SOURCE, "2", "staging")
+        loaded = mlflow.pyfunc.load_model(f"models:/{model}/{first}")
+        assert loaded.metadata.signature is not None
+        receive.receive(model, first, "", "")
+        assert registry.get(client, model, "challenger").version == int(values["version"]) == int(first)
+    finally:
+        source.connect()
+    assert here.get_model_version(SOURCE, "2")
+
+
