@@ -22,6 +22,8 @@ def environment(root: Path) -> dict[str, str]:
         "MLFLOW_REGISTRY_URI": database,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        # Small data: more threads of scikit-learn would only wait for each other.
+        "OMP_NUM_THREADS": "1",
     }
 
 

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import distribution
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -48,11 +48,7 @@ def execute(run: TaskRun) -> None:
     sys.modules["databricks.sdk.runtime"] = _runtime(run.values)
     open_session(run.lakehouse)
     sys.argv = [run.entry_point, *(f"--{name}={value}" for name, value in run.parameters.items())]
-    (entry_point,) = (
-        found
-        for found in entry_points(group="console_scripts", name=run.entry_point)
-        if found.dist is not None and found.dist.name == run.package
-    )
+    (entry_point,) = distribution(run.package).entry_points.select(group="tasks", name=run.entry_point)
     entry_point.load()()
 
 

@@ -115,15 +115,9 @@ def deployed_commit(target: Target) -> str:
     if "id" not in target.resources["jobs"]["inference"]:
         return "-"
     job = WorkspaceClient(host=target.host).jobs.get(int(target.resources["jobs"]["inference"]["id"]))
-    tasks = (task.python_wheel_task for task in (job.settings.tasks if job.settings else None) or [])
-    return next(
-        (
-            task.named_parameters["git_commit"]
-            for task in tasks
-            if "git_commit" in ((task and task.named_parameters) or {})
-        ),
-        "-",
-    )
+    tasks = (job.settings.tasks if job.settings else None) or []
+    parameters = [task.python_wheel_task.named_parameters or {} for task in tasks if task.python_wheel_task]
+    return next((found["git_commit"] for found in parameters if "git_commit" in found), "-")
 
 
 def describe(target: Target) -> dict[str, str]:
@@ -208,7 +202,7 @@ def approve(target: Target, version: str, by: str, reason: str) -> str:
             f"{candidate.tags.get('validation_objections')}. Promote another version."
         )
     registry.approve(client, candidate, by, reason)
-    return f"Version {candidate.version} of {target.model} is approved by {by}. Now promote it again: it goes on from here."
+    return f"Version {candidate.version} of {target.model} is approved by {by}. Promote it again: it goes on from here."
 {%- endif %}
 
 
@@ -239,7 +233,7 @@ def parse_arguments() -> Namespace:
         command.add_argument("--reason", default="not given", help="recorded on the model version")
         command.add_argument("--by", default=getpass.getuser(), help="who decides, if it is not you")
 {%- if cookiecutter.__prod_champion == "received" %}
-    release.add_argument("--version", default=registry.CHAMPION, help="number or alias in the source (default: champion)")
+    release.add_argument("--version", default=registry.CHAMPION, help="number or alias there (default: champion)")
     release.add_argument("--source", choices=TARGETS, help="where it comes from (default: the environment before)")
     release.add_argument("--approve", action="store_true", help="approve the version with this command")
     release.add_argument("--export", action="store_true", help="for environments that share no metastore")

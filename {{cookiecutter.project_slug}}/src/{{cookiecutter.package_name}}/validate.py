@@ -45,8 +45,8 @@ def objections(metrics: dict[str, float], champion: dict[str, float] | None, gat
     for name, most in gate["maximum"].items():
         if not metrics.get(name, nan) <= most:
             reasons.append(f"{name} is {metrics.get(name, nan):.4f}, must be at most {most}")
-    for name, tolerance in gate["max_regression"].items() if champion else ():
-        if not metrics.get(name, nan) >= champion[name] - tolerance:
+    for name, tolerance in gate["max_regression"].items():
+        if champion and not metrics.get(name, nan) >= champion[name] - tolerance:
             reasons.append(
                 f"{name} is {metrics.get(name, nan):.4f}, "
                 f"more than {tolerance} below the champion's {champion[name]:.4f}"

@@ -60,7 +60,7 @@ def tell(machine: Laptop) -> None:
     story.run("prod", "inference", today, days=7)
 
     today += timedelta(days=35)
-    story.step("People pay otherwise, fraud changes: prod raises an alarm, and the version of dev is refused as outdated")
+    story.step("People pay otherwise, fraud changes: prod raises an alarm, and an outdated version is refused")
     story.run("staging", "sample_data", today, drift=True)
     story.run("prod", "sample_data", today, drift=True)
     story.run("prod", "inference", today, days=35)

@@ -16,7 +16,9 @@ class ApprovalError(RuntimeError):
     """Nobody has approved the version yet."""
 
 
-def approval(model: str, version: str, approved_by: str, approval_reason: str, environment: str, required: bool) -> None:
+def approval(
+    model: str, version: str, approved_by: str, approval_reason: str, environment: str, required: bool
+) -> None:
     """Let the run go on if the version is approved, or record the approval that was given with the run.
 
     Args:

@@ -3,7 +3,7 @@
 from .task import run
 
 
-class DriftAlarm(RuntimeError):
+class DriftError(RuntimeError):
     """The champion no longer fits the data. Failing the run is what notifies the team."""
 
 
@@ -14,9 +14,9 @@ def drift_alarm(model: str, environment: str, trained_in: str) -> None:
         trained_in: the environment that trains for this one.
 
     Raises:
-        DriftAlarm: always; names the environment to train in.
+        DriftError: always; names the environment to train in.
     """
-    raise DriftAlarm(
+    raise DriftError(
         f"The data that {model} scores in {environment} has drifted, see the monitoring report. "
         f"No training starts by itself. Run the training job in {trained_in}, then release the new version from there."
     )

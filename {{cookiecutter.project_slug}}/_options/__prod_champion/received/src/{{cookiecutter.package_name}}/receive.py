@@ -57,7 +57,8 @@ def find_source(client: MlflowClient, source_model: str, source_version: str) ->
         )
     if "training_run" not in source.tags:
         raise registry.RegistryError(
-            f"Version {source.version} of {source_model} does not say which run trained it: release one of the training job."
+            f"Version {source.version} of {source_model} does not name the run that trained it: "
+            "release one that the training job made."
         )
     return source
 
@@ -128,4 +129,3 @@ def carry_over(source: Target, target: Target, source_version: str) -> str:
 
 def main() -> None:
     run(receive)
-
