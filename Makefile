@@ -1,0 +1,7 @@
+# Shortcuts for `python3 tasks.py …`, which works on every system and sets up what it needs.
+PYTHON ?= python3
+
+.PHONY: demo test lint benchmark
+
+demo test lint benchmark:
+	$(PYTHON) tasks.py $@

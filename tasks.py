@@ -1,0 +1,108 @@
+"""The commands of this repository, on every system: sets up .venv, then runs one of them.
+
+    python tasks.py demo|test|lint|benchmark|render
+
+Needs Python 3.11 or newer and nothing else. The Makefile calls this file.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+
+if sys.version_info < (3, 11):  # noqa: UP036 - whoever starts this file may have an older one
+    sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}. Start this file with a newer one.")
+
+import tomllib
+
+ROOT = Path(__file__).resolve().parent
+BUILD = ROOT / "build"
+VENV = ROOT / ".venv"
+SCRIPTS = VENV / ("Scripts" if os.name == "nt" else "bin")
+PYTHON = SCRIPTS / ("python.exe" if os.name == "nt" else "python")
+
+
+def run(*command: str | Path, cwd: Path = ROOT) -> None:
+    """Run `command` with the programs of .venv first on the PATH.
+
+    Raises:
+        SystemExit: with the code of the command if it fails.
+    """
+    environment = os.environ | {"PATH": os.pathsep.join([str(SCRIPTS), os.environ.get("PATH", "")])}
+    environment.pop("VIRTUAL_ENV", None)
+    if sys.version_info < (3, 13):  # fits the rendered projects, so uv need not look for or download another one
+        environment = {"UV_PYTHON": sys.executable, "UV_PYTHON_DOWNLOADS": "never"} | environment
+    # The full path, because Windows looks programs up in the PATH of this process, not in the one given here.
+    program = shutil.which(command[0], path=environment["PATH"]) or command[0]
+    code = subprocess.run([program, *command[1:]], cwd=cwd, env=environment).returncode
+    if code:
+        sys.exit(code)
+
+
+def set_up() -> None:
+    """Make .venv with the `dev` group of pyproject.toml, unless it is there already."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    requirements = project["dependency-groups"]["dev"]
+    installed = VENV / "installed.json"
+    if PYTHON.exists() and installed.exists() and json.loads(installed.read_text(encoding="utf-8")) == requirements:
+        return
+    print("Setting up .venv", flush=True)
+    if not PYTHON.exists():
+        run(sys.executable, "-m", "venv", "--clear", VENV)
+    run(PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements)
+    installed.write_text(json.dumps(requirements), encoding="utf-8")
+
+
+def lint() -> None:
+    run("ruff", "check", ".")
+    run("ruff", "format", "--check", ".")
+
+
+def test(*arguments: str) -> None:
+    """Check the style and run the tests. `arguments` go to pytest."""
+    lint()
+    run("pytest", "-n", "auto", *arguments)
+
+
+def render(*answers: str) -> Path:
+    """Render a project into build/, which is emptied first, and return its folder.
+
+    Answers come as `question=answer` and, for the render workflow, as a JSON object in the variable ANSWERS.
+    Empty ones take the default.
+    """
+    given = json.loads(os.environ.get("ANSWERS", "{}"))
+    answers += tuple(f"{question}={answer}" for question, answer in given.items() if answer)
+    shutil.rmtree(BUILD, ignore_errors=True)
+    run("cookiecutter", ROOT, "--no-input", "--output-dir", BUILD, *answers)
+    (project,) = BUILD.iterdir()
+    return project
+
+
+def demo(*answers: str) -> None:
+    """Render a project with the defaults, or with these answers, and play its whole lifecycle."""
+    project = render(*answers)
+    run("uv", "sync", cwd=project)
+    run("uv", "run", "python", "-m", "local", "lifecycle", cwd=project)
+
+
+def benchmark() -> None:
+    for script in ("render.py", "lifecycle.py", "scoring.py"):
+        run(PYTHON, Path("benchmarks", script))
+
+
+TASKS = {task.__name__: task for task in (demo, test, lint, benchmark, render)}
+
+
+def main() -> None:
+    parser = ArgumentParser(description=__doc__.splitlines()[0], usage="python tasks.py TASK [ARGUMENT ...]")
+    parser.add_argument("task", choices=TASKS)
+    arguments, rest = parser.parse_known_args()
+    set_up()
+    TASKS[arguments.task](*rest)
+
+
+if __name__ == "__main__":
+    main()
