@@ -10,7 +10,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date
 
 import mlflow
 import pytest
@@ -34,7 +34,7 @@ WRITES = [
     (tables, "replace"),
     (tables, "add_once"),
 ]
-TIMES_AND_RUNS = {"challenged_at", "received_at", "approved_at", "validated_at", "released_at", "validation_run"}
+TIMES_AND_RUNS = {"challenged_at", "received_at", "received_as", "approved_at", "validated_at", "released_at", "validation_run"}
 NUMBERS = itertools.count()
 
 
@@ -59,6 +59,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             values: dict[str, str] = {}
             patch.setattr(train, "set_task_value", values.__setitem__)
             patch.setattr(train, "log_plots", lambda *_: None)
+            patch.setitem(train.PARAMETERS, "max_iter", 20)
             for table in (SOURCE_TABLE, "staging.risk.transactions"):
                 sample_data.sample_data(table, TODAY, days=60, rows_per_day=150, drift=False)
             for schema in (SCHEMA, "staging.risk"):
@@ -95,10 +96,16 @@ def values(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 @pytest.fixture
-def model(values: dict[str, str]) -> str:
-    """A model of prod whose champion is version 1 of staging."""
-    name = f"prod.risk.model_{next(NUMBERS)}"
-    promote(name, "1", values)
+def model() -> str:
+    return with_champion()
+
+
+def with_champion() -> str:
+    """Return a new model of prod whose champion came from version 1 of staging, without the time of a promotion."""
+    client, name = registry.connect(), f"prod.risk.model_{next(NUMBERS)}"
+    version = client.copy_model_version(f"models:/{SOURCE}/1", name)
+    registry.tag(client, version, received_as=f"{name}/{version.version}")
+    client.set_registered_model_alias(name, registry.CHAMPION, version.version)
     return name
 
 
@@ -180,8 +187,7 @@ def test_cut_off_anywhere_and_started_again_ends_as_one_clean_run(model: str, va
     assert writes() > 15
 
     for number, after in itertools.product(range(writes()), (False, True)):
-        other = f"prod.risk.model_{next(NUMBERS)}"
-        promote(other, "1", values)
+        other = with_champion()
         with dying_at(number, after), pytest.raises(Killed):
             promote(other, "2", values)
         promote(other, "2", values)
@@ -189,15 +195,25 @@ def test_cut_off_anywhere_and_started_again_ends_as_one_clean_run(model: str, va
 
 
 def test_promoting_again_changes_nothing(model: str, values: dict[str, str]) -> None:
+    promote(model, "2", values)
     before = state(model)
     with dying_at(None, after=False) as writes:
-        promote(model, "1", values)
+        promote(model, "2", values)
     assert state(model) == before
     assert writes() == 1  # add_once looks, and finds the release
 
 
-def test_rollback_cut_off_anywhere(model: str, values: dict[str, str]) -> None:
-    promote(model, "2", values)
+def with_previous() -> str:
+    """Return a new model of prod with a champion, version 2, and a previous one."""
+    client, name = registry.connect(), with_champion()
+    version = client.copy_model_version(f"models:/{SOURCE}/2", name)
+    client.set_registered_model_alias(name, registry.PREVIOUS, "1")
+    client.set_registered_model_alias(name, registry.CHAMPION, version.version)
+    return name
+
+
+def test_rollback_cut_off_anywhere() -> None:
+    model = with_previous()
     with dying_at(None, after=False) as writes:
         registry.roll_back(registry.connect(), model, "owner", "test")
     aliases = aliases_of(model)
@@ -206,9 +222,7 @@ def test_rollback_cut_off_anywhere(model: str, values: dict[str, str]) -> None:
     for number, after in itertools.product(range(writes()), (False, True)):
         if (number, after) == (writes() - 1, True):
             continue
-        other = f"prod.risk.model_{next(NUMBERS)}"
-        promote(other, "1", values)
-        promote(other, "2", values)
+        other = with_previous()
         with dying_at(number, after), pytest.raises(Killed):
             registry.roll_back(registry.connect(), other, "owner", "test")
         now, replaced = registry.roll_back(registry.connect(), other, "owner", "test")
@@ -255,14 +269,26 @@ def test_an_approval_holds_for_one_release_only(model: str, values: dict[str, st
         promote(model, "2", values, approved_by="")
 
 
-def test_lineage_travels_and_decisions_stay_behind(model: str) -> None:
+def test_lineage_travels_and_decisions_stay_behind(model: str, values: dict[str, str]) -> None:
+    promote(model, "2", values)
     client = registry.connect()
-    source, received = registry.get(client, SOURCE, "1"), registry.get(client, model, "champion")
+    source, received = registry.get(client, SOURCE, "2"), registry.get(client, model, "champion")
     for name in ("git_commit", "environment", "training_table", "training_table_version", "training_run"):
         assert received.tags[name] == source.tags[name]
-    assert (received.tags["source_model"], received.tags["source_version"]) == (SOURCE, "1")
+    assert (received.tags["source_model"], received.tags["source_version"]) == (SOURCE, "2")
     assert received.tags["validation_run"] != source.tags["validation_run"]
     assert received.tags["approved_by"] == "owner"
+
+
+def test_a_version_that_was_received_before_names_its_last_source(values: dict[str, str]) -> None:
+    first, second = (f"prod.risk.model_{next(NUMBERS)}" for _ in range(2))
+    promote(first, "2", values)
+    receive.receive(second, "", first, "champion")
+    tags = registry.get(registry.connect(), second, "challenger").tags
+    assert (tags["source_model"], tags["source_version"]) == (first, "1")
+    assert tags["validation_status"] == "PENDING"
+    assert "approved_by" not in tags
+    assert tags["environment"] == "staging"
 
 
 def test_missing_source(values: dict[str, str]) -> None:
@@ -377,5 +403,3 @@ def test_carried_over_between_two_registries(tmp_path, values: dict[str, str], m
     finally:
         source.connect()
     assert here.get_model_version(SOURCE, "2")
-
-

@@ -159,29 +159,32 @@ def status(targets: list[str], local: bool) -> str:
 
 def promote(
     target: Target,
-    source: Target,
     version: str,
     approved_by: str = "",
     reason: str = "",
-    export: bool = False,
+    source_model: str = "",
+    export_from: Target | None = None,
     parameters: dict[str, str] | None = None,
 ) -> str:
-    """Run the promotion job of `target` for a version of `source`, and return one sentence on what serves afterwards.
+    """Run the promotion job of `target`, and return one sentence on what serves afterwards.
 
     Args:
         version: number or alias in the source.
-        export: carry the version over through this machine, where the two environments share no metastore.
+        source_model: three-part name of the source; empty for the one that databricks.yml names.
+        export_from: carry the version over from there through this machine, where the two share no metastore.
         parameters: further parameters of the job.
 
     Raises:
         CommandError: if `target` does not receive, or the run stops; the log says at which gate.
     """
     wanted = {"approved_by": approved_by, "approval_reason": reason} | (parameters or {})
-    if export and "promotion" in target.resources["jobs"]:
-        number = carry_over(source, target, version)
-        target.run("promotion", wanted | {"model_version": number})
+    if source_model:
+        wanted["source_model"] = source_model
+    if export_from and "promotion" in target.resources["jobs"]:
+        wanted["model_version"] = carry_over(export_from, target, version)
     else:
-        target.run("promotion", wanted | {"source_model": source.model, "source_version": version})
+        wanted["source_version"] = version
+    target.run("promotion", wanted)
     champion = registry.get(target.connect(), target.model, registry.CHAMPION)
     return f"Version {champion.version} of {target.model} serves in {target.name}."
 
@@ -234,7 +237,8 @@ def parse_arguments() -> Namespace:
         command.add_argument("--by", default=getpass.getuser(), help="who decides, if it is not you")
 {%- if cookiecutter.__prod_champion == "received" %}
     release.add_argument("--version", default=registry.CHAMPION, help="number or alias there (default: champion)")
-    release.add_argument("--source", choices=TARGETS, help="where it comes from (default: the environment before)")
+    release.add_argument("--source", choices=TARGETS, help="receive the model that you deployed there")
+    release.add_argument("--source-model", default="", help="three-part name (default: source_model in databricks.yml)")
     release.add_argument("--approve", action="store_true", help="approve the version with this command")
     release.add_argument("--export", action="store_true", help="for environments that share no metastore")
     release.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="further job parameters")
@@ -255,13 +259,14 @@ def carry_out(arguments: Namespace) -> str:
         return approve(target, arguments.version, arguments.by, arguments.reason)
     if arguments.command == "promote":
         before = arguments.source or TARGETS[max(TARGETS.index(target.name) - 1, 0)]
+        source = open_target(before, arguments.local) if arguments.source or arguments.export else None
         return promote(
             target,
-            open_target(before, arguments.local),
             arguments.version,
             arguments.by if arguments.approve else "",
             arguments.reason if arguments.approve else "",
-            arguments.export,
+            arguments.source_model or (source.model if source else ""),
+            source if arguments.export else None,
             dict(text.split("=", 1) for text in arguments.param),
         )
 {%- endif %}

@@ -200,7 +200,7 @@ def test_data_scientists_review_what_they_do_not_own(target: str) -> None:
         for grant in BUNDLES[target]["resources"]["schemas"]["schema"].get("grants", [])
     }
     if REVIEWED[target]:
-        assert allowed == {group: "CAN_VIEW"}
+        assert allowed[group] == "CAN_VIEW"
         assert grants == {group: {"USE_SCHEMA", "SELECT", "EXECUTE"}}
     else:
         assert not allowed

@@ -37,6 +37,7 @@ def tell(machine: Laptop) -> None:
     story.promote("prod", today)
     champion = story.version("prod")
     story.promise(champion.tags["environment"] == "dev", "the champion of prod was trained in dev")
+    story.promise(champion.tags["source_model"] == story.model("staging"), "and received from staging")
     story.promise(champion.tags["approved_by"] == "owner-of-prod", "and names who approved it")
     story.run("prod", "inference", today, days=7)
     story.run("prod", "monitoring", today)

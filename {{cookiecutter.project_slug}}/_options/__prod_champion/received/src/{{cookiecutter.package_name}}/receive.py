@@ -87,10 +87,12 @@ def receive(model: str, model_version: str, source_model: str, source_version: s
         source = find_source(client, source_model, source_version)
         found = find_copy(client, model, source.tags["training_run"])
         version = found or client.copy_model_version(f"models:/{source.name}/{source.version}", model)
-        if "received_at" not in version.tags:
+        # Every tag is copied with a version. The last one set here tells whether they have been put right since.
+        if version.tags.get("received_as") != f"{model}/{version.version}":
             for name in version.tags.keys() - registry.LINEAGE:
                 client.delete_model_version_tag(model, version.version, name)
             registry.tag(client, version, **lineage(source), received_at=registry.now())
+            registry.tag(client, version, received_as=f"{model}/{version.version}")
             version = client.get_model_version(model, version.version)
         logger.info("version %s of %s is %s of %s", version.version, model, source.version, source.name)
 
