@@ -95,4 +95,4 @@ def _look_up(reference: str, config: dict[str, Any]) -> Any:
 
 def _git_commit(root: Path) -> str:
     result = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True)
-    return result.stdout.strip() if result.returncode == 0 else "uncommitted"
+    return result.stdout.strip() if result.returncode == 0 else ""

@@ -69,7 +69,9 @@ class Target:
             except JobError as error:
                 raise CommandError(str(error)) from None
             return
-        pairs = [part for name, value in parameters.items() for part in ("--params", f"{name}={value}")]
+        # In quotes, because the CLI takes a comma in a value for the next parameter.
+        quoted = ('"{}={}"'.format(name, value.replace('"', "'")) for name, value in parameters.items())
+        pairs = [part for pair in quoted for part in ("--params", pair)]
         databricks("bundle", "run", job, "--target", self.name, *pairs)
 {%- endif %}
 
@@ -128,7 +130,7 @@ def describe(target: Target) -> dict[str, str]:
         for alias in (registry.CHAMPION, registry.CHALLENGER, registry.PREVIOUS)
     }
     champion, challenger = versions[registry.CHAMPION], versions[registry.CHALLENGER]
-    rows = {"code deployed": deployed_commit(target)[:12], "model": target.model}
+    rows = {"code deployed": (deployed_commit(target) or "-")[:12], "model": target.model}
     rows |= {alias: str(version.version) if version else "-" for alias, version in versions.items()}
     if challenger:
         rows[registry.CHALLENGER] += f" ({challenger.tags.get('validation_status', 'PENDING')})"
@@ -140,7 +142,7 @@ def describe(target: Target) -> dict[str, str]:
     return rows | {
         "trained in": tags.get("environment", "-"),
         "trained at": tags.get("trained_at", "-"),
-        "trained from commit": tags.get("git_commit", "-")[:12],
+        "trained from commit": (tags.get("git_commit") or "-")[:12],
         "training data": join("training_table", "training_table_version", between=" version "),
         "training days": join("training_start", "training_end", between=" to "),
         "training rows": tags.get("training_rows", "-"),
