@@ -17,9 +17,9 @@ import pytest
 from mlflow.tracking import MlflowClient
 from sklearn.linear_model import LogisticRegression
 
+from local.engine import environment, open_session, spark_server
 from PACKAGE import activate, approval, config, features, receive, registry, sample_data, tables, train, validate
 from PACKAGE.registry import RegistryError
-from local.engine import environment, open_session, spark_server
 
 TODAY = date(2026, 3, 2)
 SOURCE = "staging.risk.model"
@@ -34,7 +34,15 @@ WRITES = [
     (tables, "replace"),
     (tables, "add_once"),
 ]
-TIMES_AND_RUNS = {"challenged_at", "received_at", "received_as", "approved_at", "validated_at", "released_at", "validation_run"}
+TIMES_AND_RUNS = {
+    "challenged_at",
+    "received_at",
+    "received_as",
+    "approved_at",
+    "validated_at",
+    "released_at",
+    "validation_run",
+}
 NUMBERS = itertools.count()
 
 

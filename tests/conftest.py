@@ -1,0 +1,59 @@
+"""Fixtures that render projects with pytest-cookies, and how tests are spread over processes."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import PATTERNS, ROOT
+from pytest_cookies.plugin import Cookies
+from xdist.scheduler import LoadScopeScheduling
+
+Bake = Callable[..., Path]
+
+
+class Scheduling(LoadScopeScheduling):
+    """Gives all tests of one rendered project in test_project.py to one process, and any other test to any process.
+
+    The marker `xdist_group` says the same, but xdist 3.8 does not see it under pytest 9.2.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        project = re.search(rf"test_project\.py::.*\[({'|'.join(PATTERNS)})\b", nodeid)
+        return project[1] if project else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.template = str(ROOT)  # wherever pytest was started
+
+
+@pytest.fixture(scope="session")
+def bake_anew(cookies_session: Cookies) -> Bake:
+    """Return a function that renders a project of the test's own, and returns its folder."""
+
+    def bake(**answers: str) -> Path:
+        result = cookies_session.bake(extra_context=answers)
+        if result.exception is not None:
+            raise result.exception
+        return result.project_path
+
+    return bake
+
+
+@pytest.fixture(scope="session")
+def bake(bake_anew: Bake) -> Bake:
+    """Return a function that renders a project for all tests of this process: they only read it."""
+    rendered: dict[tuple[tuple[str, str], ...], Path] = {}
+
+    def bake_once(**answers: str) -> Path:
+        key = tuple(sorted(answers.items()))
+        if key not in rendered:
+            rendered[key] = bake_anew(**answers)
+        return rendered[key]
+
+    return bake_once

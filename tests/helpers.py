@@ -1,0 +1,139 @@
+"""What the tests share: the template's questions, the combinations that are rendered, and how a project is read."""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import uuid
+from collections.abc import Iterator
+from itertools import cycle, product
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jinja2
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
+TARGETS = ("dev", "staging", "prod")
+COOKIECUTTER: dict[str, Any] = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
+QUESTIONS = {name: default for name, default in COOKIECUTTER.items() if not name.startswith("_")}
+# Answers that are refused until their files arrive. They leave this table together with the one in hooks/.
+LATER = {
+    "ci_provider": {"azure-devops", "gitlab-ci"},
+    "compute": {"classic"},
+    "inference": {"realtime", "batch-and-realtime"},
+}
+CHOICES = {
+    question: [answer for answer in answers if answer not in LATER.get(question, set())]
+    for question, answers in QUESTIONS.items()
+    if isinstance(answers, list)
+}
+PATTERNS = CHOICES["deployment_pattern"]
+SHORT = {"deployment_pattern": "pattern", "ci_provider": "ci"}
+
+
+def case(**answers: str) -> Any:
+    """Return the answers as a parameter of a test, with an id such as `pattern:hybrid-ci:none`."""
+    return pytest.param(answers, id="-".join(f"{SHORT.get(name, name)}:{answer}" for name, answer in answers.items()))
+
+
+# Each pattern with each CI provider; the clouds take turns.
+COMBINATIONS = [
+    {"deployment_pattern": pattern, "ci_provider": ci, "cloud": cloud}
+    for (pattern, ci), cloud in zip(product(PATTERNS, CHOICES["ci_provider"]), cycle(CHOICES["cloud"]), strict=False)
+]
+every_combination = pytest.mark.parametrize("answers", [case(**answers) for answers in COMBINATIONS])
+every_pattern = pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: f"pattern:{pattern}")
+every_target = pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"target:{target}")
+
+
+# What tools leave in a working copy of the template. Git ignores it, so it reaches nobody's project.
+CACHES = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Return the content of every file below `folder`, by its path with forward slashes."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not CACHES & set(path.parts)
+    }
+
+
+def bundle_reader(project: Path) -> ModuleType:
+    """Return the project's own `local/bundle.py`, imported under a name of its own."""
+    name = f"bundle_of_{uuid.uuid4().hex}"
+    spec = importlib.util.spec_from_file_location(name, project / "local" / "bundle.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def load_bundle(project: Path, target: str) -> dict[str, Any]:
+    """Return the bundle of `target` as the project's own reader sees it."""
+    return bundle_reader(project).load_bundle(project, target)
+
+
+def bundle_files(project: Path) -> dict[str, Any]:
+    """Return the parsed bundle files, by their path in the project."""
+    paths = [project / "databricks.yml", *sorted((project / "resources").glob("*.yml"))]
+    return {path.relative_to(project).as_posix(): yaml.safe_load(path.read_text(encoding="utf-8")) for path in paths}
+
+
+def strings(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield every string in nested dictionaries and lists, with the way to it. List items are named by their name."""
+    if isinstance(value, dict):
+        for key, element in value.items():
+            yield from strings(element, (*path, str(key)))
+    elif isinstance(value, list):
+        for number, element in enumerate(value):
+            name = element.get("name", element.get("task_key", number)) if isinstance(element, dict) else number
+            yield from strings(element, (*path, str(name)))
+    elif isinstance(value, str):
+        yield path, value
+
+
+def render_hook(name: str, answers: dict[str, Any]) -> str:
+    """Return the source of a hook, with the answers that cookiecutter would hand to it."""
+    source = (ROOT / "hooks" / name).read_text(encoding="utf-8")
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    return environment.from_string(source).render(cookiecutter=answers)
+
+
+def clean_environment(**variables: str) -> dict[str, str]:
+    """Return the environment for a command in a project: no virtual environment and no Databricks settings of ours."""
+    ours = re.compile(r"VIRTUAL_ENV|PYTHONPATH|PYTEST_.*|DATABRICKS_.*|BUNDLE_.*|MLFLOW_.*|SPARK_.*|UV_PROJECT.*")
+    inherited = {name: value for name, value in os.environ.items() if not ours.fullmatch(name)}
+    return inherited | {"UV_PYTHON_DOWNLOADS": "never"} | variables
+
+
+def run(*command: str | Path, cwd: Path, timeout: float = 600, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `command` in a project and return what it printed, standard error joined with standard output.
+
+    Args:
+        timeout: in seconds.
+    """
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=clean_environment(**variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        timeout=timeout,
+    )
+
+
+def commit(project: Path) -> str:
+    """Put the project under git, and return the commit."""
+    identity = ("-c", "user.name=tester", "-c", "user.email=tester@example.com", "-c", "commit.gpgsign=false")
+    for arguments in (("init", "--quiet"), ("add", "--all"), (*identity, "commit", "--quiet", "--message", "start")):
+        result = run("git", *arguments, cwd=project)
+        assert result.returncode == 0, result.stdout
+    return run("git", "rev-parse", "HEAD", cwd=project).stdout.strip()

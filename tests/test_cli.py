@@ -1,0 +1,196 @@
+"""The Databricks CLI on the projects: it validates, deploys and runs them against a fake workspace.
+
+Needs `databricks` and `uv` on the PATH, and in DATABRICKS_FAKE_HOST the address of a fake workspace on this machine:
+the CLI's own `libs/testserver` is one. There each token has a workspace of its own.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import urllib.request
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Bake
+from helpers import PATTERNS, TARGETS, clean_environment, commit, load_bundle
+
+HOST = os.environ.get("DATABRICKS_FAKE_HOST", "")
+MISSING = [
+    *(f"no {program} on the PATH" for program in ("databricks", "uv") if shutil.which(program) is None),
+    *([] if re.match(r"http://(localhost|127\.0\.0\.1)\b", HOST) else ["no loopback address in DATABRICKS_FAKE_HOST"]),
+]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=", ".join(MISSING))]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A project, one target of it, and an empty workspace for that target."""
+
+    project: Path
+    target: str
+    home: Path
+    token: str
+
+    def databricks(self, *arguments: str, fails: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run the CLI, and see to it that it succeeds, or fails."""
+        environment = clean_environment(
+            DATABRICKS_TOKEN=self.token,
+            DATABRICKS_CACHE_ENABLED="false",
+            HOME=str(self.home),
+            USERPROFILE=str(self.home),
+        )
+        result = subprocess.run(
+            ["databricks", *arguments, "--target", self.target],
+            cwd=self.project,
+            env=environment,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=300,
+        )
+        assert (result.returncode != 0) == fails, result.stdout + result.stderr
+        return result
+
+    def read(self, *arguments: str) -> Any:
+        """Return what the CLI prints as JSON."""
+        return json.loads(self.databricks(*arguments, "--output", "json").stdout)
+
+    def get(self, path: str) -> Any:
+        """Ask the workspace itself."""
+        request = urllib.request.Request(HOST + path, headers={"Authorization": f"Bearer {self.token}"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+
+@pytest.fixture(scope="session")
+def project_of(bake_anew: Bake) -> Callable[[str], Path]:
+    """Return a function that renders a pattern once, for the same workspace three times, and puts it under git."""
+    projects: dict[str, Path] = {}
+
+    def make(pattern: str) -> Path:
+        if pattern not in projects:
+            hosts = {f"{target}_workspace_host": HOST for target in TARGETS}
+            projects[pattern] = bake_anew(deployment_pattern=pattern, **hosts)
+            commit(projects[pattern])
+        return projects[pattern]
+
+    return make
+
+
+@pytest.fixture(
+    params=[
+        pytest.param((pattern, target), id=f"pattern:{pattern}-target:{target}")
+        for pattern in PATTERNS
+        for target in TARGETS
+    ]
+)
+def workspace(request: pytest.FixtureRequest, project_of: Callable[[str], Path], tmp_path: Path) -> Workspace:
+    pattern, target = request.param
+    project = project_of(pattern)
+    shutil.rmtree(project / ".databricks", ignore_errors=True)  # what an earlier test deployed to its own workspace
+    return Workspace(project, target, tmp_path, f"token-{uuid.uuid4().hex}")
+
+
+def test_validates_without_a_warning(workspace: Workspace) -> None:
+    result = workspace.databricks("bundle", "validate", "--strict")
+    printed = result.stdout + result.stderr
+    assert f"Target: {workspace.target}" in printed
+    assert not re.search(r"\b(warning|error)\b", printed, re.IGNORECASE), printed
+
+
+def plain(value: Any, resources: dict[str, Any]) -> Any:
+    """Return configuration as both readers mean it.
+
+    The CLI leaves references to `resources` open until it deploys, and writes numbers and truth values as text.
+    """
+    if isinstance(value, dict):
+        return {key: plain(element, resources) for key, element in value.items()}
+    if isinstance(value, list):
+        elements = [plain(element, resources) for element in value]
+        keys = ("task_key", "name")
+        return sorted(
+            elements, key=lambda element: str([element.get(key) for key in keys if key in element] or element)
+        )
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    text = re.sub(
+        r"\$\{resources\.(\w+)\.(\w+)\.(\w+)\}", lambda match: str(resources[match[1]][match[2]][match[3]]), text
+    )
+    return text.removesuffix(".0") if re.fullmatch(r"\d+\.0", text) else text
+
+
+def test_the_laptop_reads_the_bundle_as_the_cli_does(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `local/bundle.py` makes of the files is what would be deployed, apart from the prefixes of development."""
+    validated = workspace.read("bundle", "validate")
+    user = validated["workspace"]["current_user"]
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):  # where the laptop takes the user from
+        monkeypatch.setenv(name, user["userName"])
+    ours = load_bundle(workspace.project, workspace.target)["resources"]
+    theirs = validated["resources"]
+    assert {kind: set(found) for kind, found in theirs.items()} == {kind: set(found) for kind, found in ours.items()}
+
+    fields = {
+        "jobs": {
+            *("name", "description", "tasks", "parameters", "timeout_seconds", "max_concurrent_runs", "queue"),
+            *("health", "email_notifications", "tags", "schedule"),
+        },
+        "schemas": {"name", "catalog_name", "comment", "grants"},
+        "registered_models": {"name", "catalog_name", "schema_name", "comment", "lifecycle", "grants"},
+        "experiments": {"name"},
+    }
+    for kind, found in theirs.items():
+        for key, resource in found.items():
+            compared = {field: resource[field] for field in fields[kind] & resource.keys()}
+            if workspace.target == "dev":
+                compared["name"] = re.sub(
+                    rf"\[dev {user['short_name']}\] |^dev_{user['short_name']}_", "", compared["name"]
+                )
+                if "tags" in compared:
+                    compared["tags"].pop("dev")
+            for schedule in (compared.get("schedule", {}), ours[kind][key].get("schedule", {})):
+                schedule.setdefault("pause_status", "UNPAUSED") if schedule else None
+            expected = {field: ours[kind][key][field] for field in fields[kind] & ours[kind][key].keys()}
+            assert plain(compared, ours) == plain(expected, ours), f"{kind}.{key}"
+
+
+def test_deploys_and_runs(workspace: Workspace) -> None:
+    workspace.databricks("bundle", "deploy", "--auto-approve")
+    assert "0 to add, 0 to change, 0 to delete" in workspace.databricks("bundle", "plan").stdout
+
+    deployed = workspace.read("bundle", "summary")
+    resources, user = deployed["resources"], deployed["workspace"]["current_user"]["short_name"]
+    ours = load_bundle(workspace.project, workspace.target)["resources"]
+    assert {kind: set(found) for kind, found in resources.items()} == {kind: set(found) for kind, found in ours.items()}
+    for kind, found in resources.items():
+        for key, resource in found.items():
+            assert resource["id"], f"{kind}.{key} has no id after the deployment"
+    prefix = f"dev_{user}_" if workspace.target == "dev" else ""
+    model = f"{workspace.target}.{prefix}fraud_detection.{prefix}fraud_detection_model"
+    assert resources["registered_models"]["model"]["id"] == model
+
+    # Deployed jobs name the deployed resources, with the prefix of development.
+    settings = workspace.get(f"/api/2.2/jobs/get?job_id={resources['jobs']['inference']['id']}")["settings"]
+    defaults = {parameter["name"]: parameter["default"] for parameter in settings["parameters"]}
+    assert (defaults["model"], defaults["schema"]) == (model, resources["schemas"]["schema"]["id"])
+
+    # What is deployed is this project's wheel.
+    (wheel,) = (workspace.project / "dist").glob("*.whl")
+    artifacts = f"{deployed['workspace']['root_path']}/artifacts/.internal"
+    assert wheel.name in workspace.databricks("workspace", "list", artifacts).stdout
+
+    for key, parameters in (("sample_data", "run_date=2026-03-02,rows_per_day=10"), ("inference", "days=3")):
+        started = workspace.databricks("bundle", "run", key, "--no-wait", "--params", parameters)
+        (run,) = re.findall(r"/runs/(\d+)", started.stdout + started.stderr)
+        submitted = workspace.get(f"/api/2.2/jobs/runs/get?run_id={run}")
+        assert str(submitted["job_id"]) == str(resources["jobs"][key]["id"])
+
+    # A job that the pattern does not have here cannot be started, by whatever name.
+    everything = {"sample_data", "training", "promotion", "inference", "monitoring", "integration_test"}
+    for key in sorted(everything - resources["jobs"].keys()):
+        refused = workspace.databricks("bundle", "run", key, "--no-wait", fails=True)
+        assert f'"{key}" not found' in refused.stdout + refused.stderr

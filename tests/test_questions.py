@@ -1,0 +1,229 @@
+"""The questions of the template: what is asked, what is refused, and that every answer counts."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import Bake
+from cookiecutter.exceptions import FailedHookException
+from helpers import CHOICES, COOKIECUTTER, LATER, PATTERNS, QUESTIONS, files
+from pytest_cookies.plugin import Cookies
+
+CONTRACT = {
+    *("project_name", "project_slug", "package_name", "description", "deployment_pattern", "cloud", "ci_provider"),
+    *("compute", "inference", "dev_workspace_host", "staging_workspace_host", "prod_workspace_host"),
+    *("dev_catalog", "staging_catalog", "prod_catalog", "schema_name", "model_name"),
+    *("data_scientists_group", "model_approvers_group", "notification_email", "retraining_schedule"),
+}
+DEFAULT_CHOICES = {
+    "deployment_pattern": "deploy-code",
+    "cloud": "azure",
+    "ci_provider": "github-actions",
+    "compute": "serverless",
+    "inference": "batch",
+}
+CATALOGS = ("dev_catalog", "staging_catalog", "prod_catalog")
+HOSTS = ("dev_workspace_host", "staging_workspace_host", "prod_workspace_host")
+GROUPS = ("data_scientists_group", "model_approvers_group")
+
+# Question, bad answer, and what the message tells to type instead.
+REFUSED = [
+    *((name, answer, "Type ") for name, answers in LATER.items() for answer in sorted(answers)),
+    *(("project_name", answer, "Type one line of text") for answer in ("", "  ", "two\nlines", "a\x07bell")),
+    *(("description", answer, "Type one line of text") for answer in ("", "two\nlines")),
+    *(
+        ("project_slug", answer, "Type lower-case letters, digits and dashes")
+        for answer in ("Fraud-Detection", "fraud detection", "1-fraud", "../fraud", "fraud_detection", "f" * 64)
+    ),
+    *(
+        ("package_name", answer, "Type lower-case letters, digits and underscores")
+        for answer in ("fraud-detection", "fraud.detection", "Fraud", "1fraud", "class", "bär")
+    ),
+    *(("package_name", answer, f"such as {answer}_model") for answer in ("mlflow", "json", "local", "tests", "models")),
+    *(
+        (name, answer, "Type lower-case text without dots")
+        for name in (*CATALOGS, "schema_name", "model_name")
+        for answer in ("", "Main", "main.sales", "main sales", "a/b", "it's", 'a"b', "a$b", "x" * 256)
+    ),
+    *(
+        (name, answer, "Type https:// and the host, without a path")
+        for name in HOSTS
+        for answer in ("", "adb-1.azuredatabricks.net", "https://adb-1.azuredatabricks.net/jobs", "http://example.com")
+    ),
+    *((name, answer, "Type the name of a group") for name in GROUPS for answer in ("", " ", 'a"b', "a$b", "a\nb")),
+    *(("notification_email", answer, "Type one like") for answer in ("", "nobody", "a b@example.com", "a@b")),
+    *(
+        ("retraining_schedule", answer, "Type seconds, minutes, hours")
+        for answer in ("", "every monday", "0 1 * * 1", "0 0 1 * * *", "0 0 1 ? * ?")
+    ),
+]
+
+# Another allowed answer for each question that takes text.
+OTHER_TEXT = {
+    "project_name": "Churn",
+    "project_slug": "churn",
+    "package_name": "churn",
+    "description": "Tells who leaves.",
+    "dev_workspace_host": "https://dbc-99999999-9999.cloud.databricks.com",
+    "staging_workspace_host": "https://dbc-99999999-9999.cloud.databricks.com",
+    "prod_workspace_host": "https://dbc-99999999-9999.cloud.databricks.com",
+    "dev_catalog": "sandbox",
+    "staging_catalog": "sandbox",
+    "prod_catalog": "live",
+    "schema_name": "churn",
+    "model_name": "churn",
+    "data_scientists_group": "analysts",
+    "model_approvers_group": "owners",
+    "notification_email": "team@example.org",
+    "retraining_schedule": "0 30 4 1 * ?",
+}
+
+
+def refusal(cookies: Cookies, capfd: pytest.CaptureFixture[str], **answers: str) -> str:
+    """Render with answers that must be refused, and return the message."""
+    result = cookies.bake(extra_context=answers)
+    message = "".join(capfd.readouterr())
+    assert isinstance(result.exception, FailedHookException), f"{answers} was not refused"
+    return message
+
+
+def other_answers() -> list[object]:
+    """Return (question, answer) for every answer that works and is not the default."""
+    pairs = [(question, answer) for question, answers in CHOICES.items() for answer in answers[1:]]
+    return [pytest.param(*pair, id=":".join(pair)) for pair in (*pairs, *OTHER_TEXT.items())]
+
+
+def test_exactly_the_questions_of_the_contract_are_asked() -> None:
+    assert QUESTIONS.keys() == CONTRACT
+
+
+def test_every_question_and_every_answer_has_a_label() -> None:
+    labels = COOKIECUTTER["__prompts__"]
+    assert labels.keys() == QUESTIONS.keys()
+    for question, default in QUESTIONS.items():
+        if not isinstance(default, list):
+            assert isinstance(labels[question], str) and labels[question].strip(), question
+            continue
+        assert labels[question].keys() == {"__prompt__", *default}, question
+        explained = [labels[question][answer] for answer in default]
+        assert [label.split()[0] for label in explained] == default, f"{question}: a label begins with its answer"
+        columns = {len(label) - len(label.split(maxsplit=1)[1]) for label in explained}
+        assert len(columns) == 1, f"{question}: the labels are not aligned"
+        assert "Default" in explained[0] or "Recommended" in explained[0], f"{question}: why is the first one first?"
+
+
+def test_the_first_choice_is_the_default() -> None:
+    assert {question: answers[0] for question, answers in CHOICES.items()} == DEFAULT_CHOICES
+
+
+def test_the_defaults_work(cookies: Cookies) -> None:
+    result = cookies.bake()
+    assert result.exception is None
+    assert result.project_path.name == "fraud-detection"
+    assert {name: result.context[name] for name in DEFAULT_CHOICES} == DEFAULT_CHOICES
+    assert result.context["package_name"] == "fraud_detection"
+    assert (result.project_path / "src" / "fraud_detection").is_dir()
+
+
+def test_names_follow_from_the_project_name(cookies: Cookies) -> None:
+    context = cookies.bake(extra_context={"project_name": "Churn Of_Customers"}).context
+    derived = {name: context[name] for name in ("project_slug", "package_name", "schema_name", "model_name")}
+    assert derived == {
+        "project_slug": "churn-of-customers",
+        "package_name": "churn_of_customers",
+        "schema_name": "churn_of_customers",
+        "model_name": "churn_of_customers_model",
+    }
+
+
+@pytest.mark.parametrize("question", CHOICES)
+def test_answers_that_come_later_are_those_that_are_refused(question: str) -> None:
+    assert LATER.get(question, set()) < set(QUESTIONS[question])
+
+
+def test_every_rule_has_a_bad_answer() -> None:
+    takes_text = {question for question, default in QUESTIONS.items() if isinstance(default, str)}
+    assert {question for question, _, _ in REFUSED} == takes_text | LATER.keys()
+    assert OTHER_TEXT.keys() == takes_text
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "advice"), [pytest.param(*row, id=f"{row[0]}:{row[1][:40]!r}") for row in REFUSED]
+)
+def test_a_bad_answer_is_refused(
+    question: str, answer: str, advice: str, cookies: Cookies, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    # The name of the folder stands fast, so that it is not a bad name that follows from a bad project name.
+    message = refusal(cookies, capfd, **{"project_slug": "fraud-detection", question: answer})
+    assert message.count(f"\n  {question}: ") == 1
+    assert advice in message.partition(f"\n  {question}: ")[2].partition("\n  ")[0]
+    left_behind = [path for path in (tmp_path / "cookies").rglob("*") if path.name != "bake00"]
+    assert not left_behind
+
+
+def test_environments_do_not_share_a_catalog(cookies: Cookies, capfd: pytest.CaptureFixture[str]) -> None:
+    message = refusal(cookies, capfd, staging_catalog="dev")
+    assert "two environments share a catalog. Type a catalog of its own for each environment." in message
+
+
+def test_several_problems_are_listed_together(cookies: Cookies, capfd: pytest.CaptureFixture[str]) -> None:
+    bad = {"package_name": "class", "prod_catalog": "a.b", "notification_email": "nobody", "compute": "classic"}
+    message = refusal(cookies, capfd, **bad)
+    for question in bad:
+        assert f"\n  {question}: " in message
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param({host: "http://127.0.0.1:8080" for host in HOSTS}, id="one workspace, three times"),
+        pytest.param({"dev_workspace_host": "https://adb-1.11.azuredatabricks.net/"}, id="slash at the end"),
+        pytest.param({"retraining_schedule": "0 0 3 L * ? 2030"}, id="schedule with year"),
+        pytest.param({"project_slug": "f" * 63, "package_name": "fraud"}, id="long slug"),
+        pytest.param({"dev_catalog": "team-a-dev", "schema_name": "1st"}, id="dashes and digits"),
+        pytest.param({"data_scientists_group": "Data Scientists (EU)"}, id="group with spaces"),
+    ],
+)
+def test_a_good_answer_is_taken(answers: dict[str, str], cookies: Cookies) -> None:
+    assert cookies.bake(extra_context=answers).exception is None
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize(
+    "odd", ["1e3", "null", "no", "1_2", "#x", "*x", "&x", "{x}", "@x", "%x", "-", "!x", "a:", "x'"]
+)
+def test_an_odd_name_reaches_the_bundle_unchanged(pattern: str, odd: str, cookies: Cookies) -> None:
+    """Whatever the hook accepts as a name must be the same text for whoever reads the YAML."""
+    answers = {"deployment_pattern": pattern, "staging_catalog": odd, "prod_catalog": odd + "p", "model_name": odd}
+    result = cookies.bake(extra_context=answers)
+    if result.exception is not None:
+        return  # refused is fine as well
+    config = yaml.safe_load((result.project_path / "databricks.yml").read_text(encoding="utf-8"))
+    staging, prod = (config["targets"][target]["variables"] for target in ("staging", "prod"))
+    assert config["variables"]["model_name"]["default"] == odd
+    assert (staging["catalog"], prod["catalog"]) == (odd, odd + "p")
+    if pattern != "deploy-code":
+        assert prod["source_model"] == f"{odd}.fraud_detection.{odd}"
+    if pattern == "hybrid":
+        assert staging["source_table"] == f"{odd}p.fraud_detection.transactions"
+
+
+@pytest.mark.parametrize(("question", "answer"), other_answers())
+def test_no_question_is_without_effect(question: str, answer: str, bake: Bake, cookies: Cookies) -> None:
+    """Another answer gives another project, in at least one of the patterns."""
+    patterns = [answer] if question == "deployment_pattern" else PATTERNS
+    for pattern in patterns:
+        reference = {} if question == "deployment_pattern" else {"deployment_pattern": pattern}
+        result = cookies.bake(extra_context={"deployment_pattern": pattern, question: answer})
+        assert result.exception is None
+        if files(result.project_path) != files(bake(**reference)):
+            return
+    pytest.fail(f"{question}={answer} changes nothing")
+
+
+def test_the_questions_are_plain_json() -> None:
+    """An answer list is made of words that can be typed, joined by dashes."""
+    assert json.loads(json.dumps(QUESTIONS)) == QUESTIONS
+    for answers in CHOICES.values():
+        assert all(answer == answer.lower() and answer.replace("-", "").isalnum() for answer in answers)
