@@ -1,0 +1,525 @@
+"""Executes the rendered Azure Pipelines of each pattern, with stand-ins for the programs that reach out."""
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import sys
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure_pipelines import Pipeline, Result, UnknownConstructError, evaluate, read
+from azure_pipelines import Scope as ExpressionScope
+from conftest import Bake
+from helpers import commit, every_pattern, run
+
+NEEDED = ("bash", "git", "jq", "sha256sum", "unzip", "awk")
+MISSING = [program for program in NEEDED if shutil.which(program) is None]
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"the pipelines need {', '.join(MISSING)}, as their agents have")
+
+RECEIVING = ("deploy-model", "hybrid")
+TAG = {"Build.SourceBranch": "refs/tags/v1.2.0", "Build.SourceBranchName": "v1.2.0"}
+RUN = "https://dev.azure.com/example/0000-project/_build/results?buildId=77"
+STATUS = """\
+                                   staging
+model         staging.fraud_detection.model
+champion                                 12
+challenger                               13
+"""
+# One program under several names: it notes how it was called, and answers as the real one would.
+STAND_IN = """\
+#!{python}
+import json, os, shutil, sys
+from pathlib import Path
+
+here = Path({here!r})
+name, arguments = Path(sys.argv[0]).name, sys.argv[1:]
+line = " ".join([name, *arguments])
+kept = ("DATABRICKS_", "BUNDLE_VAR_", "SYSTEM_ACCESSTOKEN")
+shown = {{key: value for key, value in os.environ.items() if key.startswith(kept)}}
+said = sys.stdin.read().strip() if name == "curl" and "@-" in arguments else ""
+with (here / "calls.jsonl").open("a") as calls:
+    calls.write(json.dumps({{"line": line, "environment": shown, "input": said}}) + "\\n")
+if (here / "fails").exists() and (here / "fails").read_text() in line:
+    sys.exit(f"{{line}} fails, as the test wants")
+if name == "curl":
+    url = next(argument for argument in arguments if argument.startswith("https:"))
+    answer = here / url.split("?")[0].rsplit("/")[-1]
+    if "--output" in arguments:
+        shutil.copy(answer, arguments[arguments.index("--output") + 1])
+    else:
+        print(answer.read_text())
+elif "models status" in line:
+    print((here / "status").read_text())
+"""
+
+
+@dataclass
+class Call:
+    """One call of a stand-in."""
+
+    line: str
+    environment: dict[str, str]
+    input: str
+
+
+@dataclass
+class Azure:
+    """A project in Azure DevOps: its pipelines, and what they called."""
+
+    project: Path
+    here: Path
+    predefined: dict[str, str] = field(default_factory=dict)
+
+    def run(self, pipeline: str, **parameters: str) -> Result:
+        (self.here / "calls.jsonl").write_text("")
+        groups = {
+            f"databricks-{name}": {"DATABRICKS_CLIENT_ID": f"identity-of-{name}"}
+            for name in ("pull-request", "dev", "staging", "prod")
+        }
+        environment = {"PATH": f"{self.here / 'bin'}{os.pathsep}{os.environ['PATH']}", "HOME": str(self.here)}
+        predefined = {
+            "System.AccessToken": "token-of-the-job",
+            "System.CollectionUri": "https://dev.azure.com/example/",
+            "System.TeamProjectId": "0000-project",
+            "Build.BuildId": "77",
+            "Build.RequestedFor": "Ada Example",
+            "Build.RequestedForEmail": "ada@example.com",
+            "Build.SourceBranch": "refs/heads/main",
+            "Build.SourceBranchName": "main",
+        }
+        file = self.project / "azure-pipelines" / f"{pipeline}.yml"
+        return Pipeline(self.project, file, groups, predefined | self.predefined, environment).run(**parameters)
+
+    @property
+    def calls(self) -> list[Call]:
+        return [Call(**json.loads(line)) for line in (self.here / "calls.jsonl").read_text().splitlines()]
+
+    def lines(self, *programs: str) -> list[str]:
+        """Return the calls that reach a workspace: those of the CLI, and of `models`."""
+        return [
+            call.line.removeprefix("uv run --locked ")
+            for call in self.calls
+            if call.line.startswith(programs or ("databricks ", "uv run --locked models"))
+        ]
+
+    def approvals(self, *people: str) -> None:
+        """Let these people have approved prod."""
+        records = [
+            {"id": "s1", "type": "Stage", "identifier": "staging", "parentId": None},
+            {"id": "c1", "type": "Checkpoint", "identifier": "Checkpoint", "parentId": "s1"},
+            {"id": "other", "type": "Checkpoint.Approval", "identifier": None, "parentId": "c1"},
+            {"id": "s2", "type": "Stage", "identifier": "prod", "parentId": None},
+            {"id": "c2", "type": "Checkpoint", "identifier": "Checkpoint", "parentId": "s2"},
+        ]
+        if people:
+            records.append({"id": "wanted", "type": "Checkpoint.Approval", "identifier": None, "parentId": "c2"})
+        steps = [{"status": "approved", "actualApprover": {"uniqueName": name}} for name in people]
+        (self.here / "timeline").write_text(json.dumps({"records": records}))
+        (self.here / "approvals").write_text(json.dumps({"value": [{"status": "approved", "steps": steps}]}))
+
+    def fail(self, line: str) -> None:
+        """Let every call that holds `line` fail."""
+        (self.here / "fails").write_text(line)
+
+
+@pytest.fixture
+def azure(bake: Bake, tmp_path: Path, pattern: str) -> Azure:
+    project = tmp_path / "project"
+    shutil.copytree(bake(deployment_pattern=pattern, ci_provider="azure-devops"), project)
+    commit(project)
+    assert run("git", "update-ref", "refs/remotes/origin/main", "HEAD", cwd=project).returncode == 0
+    binaries = tmp_path / "bin"
+    binaries.mkdir()
+    program = binaries / "uv"
+    program.write_text(STAND_IN.format(python=sys.executable, here=str(tmp_path)))
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    for name in ("pipx", "curl"):
+        shutil.copy(program, binaries / name)
+    # The CLI is not on the PATH: the pipeline has to install it.
+    archive = tmp_path / f"databricks_cli_{cli_version(project)}_linux_amd64.zip"
+    with zipfile.ZipFile(archive, "w") as content:
+        entry = zipfile.ZipInfo("databricks")
+        entry.external_attr = 0o100755 << 16
+        content.writestr(entry, program.read_text())
+    sums = archive.with_name(archive.name.replace("linux_amd64.zip", "SHA256SUMS"))
+    sums.write_text(f"{hashlib.sha256(archive.read_bytes()).hexdigest()}  {archive.name}\n{'0' * 64}  another.zip\n")
+    (tmp_path / "status").write_text(STATUS)
+    project_in_azure = Azure(project, tmp_path)
+    project_in_azure.approvals("grace@example.com")
+    return project_in_azure
+
+
+def cli_version(project: Path) -> str:
+    steps = read(project / "azure-pipelines" / "steps" / "set-up.yml")["steps"]
+    return next(step["env"]["CLI_VERSION"] for step in steps if "CLI_VERSION" in step.get("env", {}))
+
+
+def pipelines(project: Path) -> dict[str, Any]:
+    """Return the parsed pipelines by name."""
+    return {path.stem: read(path) for path in sorted((project / "azure-pipelines").glob("*.yml"))}
+
+
+def steps_of(value: Any) -> list[dict[str, Any]]:
+    """Return every script step in a parsed pipeline."""
+    if isinstance(value, dict):
+        own = [value] if "bash" in value else []
+        return own + [step for element in value.values() for step in steps_of(element)]
+    return [step for element in value for step in steps_of(element)] if isinstance(value, list) else []
+
+
+def check_identities(azure: Azure, before: str = "") -> None:
+    """Every call that reaches a workspace carries the identity of its target, and nothing else does."""
+    for call in azure.calls:
+        reaches = call.line.startswith(("databricks ", "uv run --locked models"))
+        target = call.line.split("--target ")[1].split()[0] if reaches else ""
+        if reaches:
+            assert call.environment["DATABRICKS_AUTH_TYPE"] == "azure-devops-oidc", call
+            assert call.environment["DATABRICKS_CLIENT_ID"] == f"identity-of-{before or target}", call
+            assert call.environment["SYSTEM_ACCESSTOKEN"] == "token-of-the-job", call
+            assert "DATABRICKS_TOKEN" not in call.environment, call
+        elif call.line.startswith(("uv sync", "uv run pytest", "pipx", "curl --fail --silent --show-error --location")):
+            assert "SYSTEM_ACCESSTOKEN" not in call.environment, call
+
+
+@every_pattern
+def test_pull_request_checks_every_target_and_deploys_nothing(azure: Azure) -> None:
+    result = azure.run("pull-request")
+    assert set(result.jobs.values()) == {"Succeeded"}, result.log
+    assert azure.lines() == [
+        line
+        for target in ("dev", "staging", "prod")
+        for line in (
+            f"databricks bundle validate --strict --target {target}",
+            f"databricks bundle plan --target {target}",
+        )
+    ]
+    checks = ["uv sync --locked", "uv run ruff check", "uv run ruff format --check", "uv run mypy", "uv run pytest"]
+    assert azure.lines("uv ") == checks
+    check_identities(azure, before="pull-request")
+    assert len(result.summaries) == 3
+
+
+@every_pattern
+def test_code_from_a_fork_gets_no_identity(azure: Azure) -> None:
+    azure.predefined = {"System.PullRequest.IsFork": "True"}
+    result = azure.run("pull-request")
+    assert result.jobs["__default.code"] == "Succeeded"
+    assert result.jobs["__default.bundle prod"] == "Skipped"
+    assert azure.lines() == []
+
+
+STAGING = {
+    "deploy-code": [
+        "databricks bundle deploy --target staging",
+        "databricks bundle run integration_test --target staging",
+    ],
+    "deploy-model": [
+        "databricks bundle deploy --target dev",
+        "databricks bundle run integration_test --target dev",
+        "databricks bundle deploy --target staging",
+    ],
+}
+STAGING["hybrid"] = STAGING["deploy-code"]
+PROD = ["databricks bundle deploy --target prod", "databricks bundle summary --target prod"]
+
+
+@every_pattern
+def test_main_goes_to_staging_only(azure: Azure, pattern: str) -> None:
+    result = azure.run("release-code")
+    assert result.stages["prod"] == "Skipped" and "Failed" not in result.stages.values(), result.log
+    assert azure.lines() == STAGING[pattern]
+    check_identities(azure)
+
+
+@every_pattern
+def test_a_tag_goes_through_staging_to_prod(azure: Azure, pattern: str) -> None:
+    azure.predefined = TAG
+    result = azure.run("release-code")
+    assert set(result.stages.values()) == {"Succeeded"}, result.log
+    # No job but the integration test runs: a code release trains no model that ships, and moves no alias.
+    assert azure.lines() == STAGING[pattern] + PROD
+    assert azure.lines("uv ") == ["uv sync --locked", "uv run pytest"]
+    check_identities(azure)
+    assert result.environments["staging.staging"] == "staging"
+    assert result.environments["prod.prod"] == "prod"
+    assert result.summaries == []
+
+
+@every_pattern
+def test_code_that_trains_names_who_released_it(azure: Azure, pattern: str) -> None:
+    azure.predefined = TAG
+    azure.run("release-code")
+    approved = {
+        call.line: call.environment.get("BUNDLE_VAR_code_approved_by")
+        for call in azure.calls
+        if call.line.startswith("databricks bundle deploy")
+    }
+    if pattern == "deploy-model":
+        assert set(approved.values()) == {None}
+    else:
+        assert approved["databricks bundle deploy --target staging"] == "Ada Example"
+        assert approved["databricks bundle deploy --target prod"] == f"grace@example.com (v1.2.0, {RUN})"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "at"), [(pattern, at) for pattern, calls in STAGING.items() for at in range(len(calls) + len(PROD))]
+)
+def test_a_failure_stops_what_follows(azure: Azure, pattern: str, at: int) -> None:
+    release = STAGING[pattern] + PROD
+    azure.predefined = TAG
+    azure.fail(release[at])
+    result = azure.run("release-code")
+    assert azure.lines() == release[: at + 1]
+    assert result.stages["prod"] == ("Failed" if "--target prod" in release[at] else "Skipped")
+    # A failure in prod says what to do next.
+    assert [summary.splitlines()[0] for summary in result.summaries] == (
+        ["### v1.2.0 was not fully released to prod"] if "--target prod" in release[at] else []
+    )
+
+
+@every_pattern
+@pytest.mark.parametrize("broken", ["uv run pytest", "uv sync", "pipx install"])
+def test_nothing_is_deployed_after_a_failed_test(azure: Azure, broken: str) -> None:
+    azure.predefined = TAG
+    azure.fail(broken)
+    assert azure.run("release-code").stages["tests"] == "Failed"
+    assert azure.lines() == []
+
+
+@every_pattern
+def test_a_commit_that_is_not_on_main_is_refused(azure: Azure) -> None:
+    (azure.project / "sneaky.txt").write_text("nobody reviewed this")
+    commit(azure.project)
+    azure.predefined = TAG
+    result = azure.run("release-code")
+    assert result.stages == {name: "Failed" if name == "tests" else "Skipped" for name in result.stages}
+    assert azure.lines() == []
+
+
+@every_pattern
+def test_a_broken_download_of_the_cli_stops_the_run(azure: Azure) -> None:
+    (archive,) = azure.here.glob("*.zip")
+    archive.write_bytes(archive.read_bytes() + b"something else")
+    assert azure.run("release-code").stages["tests"] == "Failed"
+    assert azure.lines() == []
+
+
+def model_release(pattern: str, version: str, approver: str, source_model: str = "", number: str = "12") -> list[str]:
+    acceptance = f"models promote --target staging --version {version}" + (
+        f" --source-model {source_model}" if source_model else ""
+    )
+    return [
+        *([acceptance] if pattern == "deploy-model" else []),
+        "models status --target staging",
+        f"models promote --target prod --version {number} --approve --by {approver} --reason {RUN}",
+    ]
+
+
+@pytest.mark.parametrize("pattern", RECEIVING)
+def test_model_release(azure: Azure, pattern: str) -> None:
+    result = azure.run("release-model")
+    assert set(result.stages.values()) == {"Succeeded"}, result.log
+    # The calls are all there are: no bundle is deployed, and no job trains.
+    assert azure.lines() == model_release(pattern, "champion", "grace@example.com")
+    check_identities(azure)
+    assert result.environments["prod.prod"] == "prod"
+    assert ("staging.staging" in result.environments) == (pattern == "deploy-model")
+    assert result.summaries == [f"<pre>{STATUS.rstrip()}</pre>\n"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "parameters", "number"),
+    [
+        # In deploy-model the version is that of dev: prod gets the number that staging gave it.
+        ("deploy-model", {"version": "7", "source_model": "dev.dev_ada.model"}, "12"),
+        ("hybrid", {"version": "7"}, "7"),
+        ("hybrid", {"version": "challenger"}, "13"),
+        ("hybrid", {"version": "$(touch hacked); `touch hacked`"}, "$(touch hacked); `touch hacked`"),
+    ],
+)
+def test_prod_gets_the_version_that_was_shown(
+    azure: Azure, pattern: str, parameters: dict[str, str], number: str
+) -> None:
+    azure.run("release-model", **parameters)
+    assert azure.lines() == model_release(pattern, approver="grace@example.com", number=number, **parameters)
+    assert not (azure.project / "hacked").exists()
+
+
+@pytest.mark.parametrize(("pattern", "at"), [*(("deploy-model", at) for at in range(3)), ("hybrid", 0), ("hybrid", 1)])
+def test_a_failed_model_release_stops(azure: Azure, pattern: str, at: int) -> None:
+    release = model_release(pattern, "champion", "grace@example.com")
+    azure.fail(release[at])
+    result = azure.run("release-model")
+    assert azure.lines() == release[: at + 1]
+    in_prod = "--target prod" in release[at]
+    assert result.stages["prod"] == ("Failed" if in_prod else "Skipped")
+    assert ("### The model was not promoted to prod" in "".join(result.summaries)) == in_prod
+
+
+@pytest.mark.parametrize("pattern", RECEIVING)
+def test_who_is_recorded_as_approver(azure: Azure, pattern: str) -> None:
+    azure.approvals("grace@example.com", "alan@example.com")
+    azure.run("release-model")
+    assert "--by alan@example.com, grace@example.com --reason" in azure.lines()[-1]
+    asked = [call for call in azure.calls if "/_apis/" in call.line]
+    assert {call.input for call in asked} == {"Authorization: Bearer token-of-the-job"}
+    assert not any("token-of-the-job" in call.line for call in azure.calls)
+    assert "approvalIds=wanted&" in asked[-1].line
+
+    azure.approvals()  # prod has no approval check: who started the run answers for it
+    azure.run("release-model")
+    assert "--by ada@example.com --reason" in azure.lines()[-1]
+
+    azure.approvals("grace@example.com")
+    (azure.here / "approvals").write_text('{"value": []}')  # somebody approved, but nobody knows who
+    assert azure.run("release-model").stages["prod"] == "Failed"
+    assert "promote --target prod" not in " ".join(azure.lines())
+
+    azure.approvals("grace@example.com")
+    azure.fail("/timeline?")
+    assert azure.run("release-model").stages["prod"] == "Failed"
+    assert "promote --target prod" not in " ".join(azure.lines())
+
+
+@every_pattern
+@pytest.mark.parametrize(
+    ("parameters", "line"),
+    [
+        ({}, "models status --target staging"),
+        (
+            {"target": "prod", "command": "rollback", "reason": "bad; rm -rf ."},
+            "models rollback --target prod --by Ada Example --reason bad; rm -rf .",
+        ),
+        (
+            {"target": "prod", "command": "run inference", "job_parameters": "run_date=2026-03-09,days=7"},
+            "databricks bundle run inference --target prod --params run_date=2026-03-09,days=7",
+        ),
+    ],
+    ids=["status", "rollback", "run"],
+)
+def test_operate(azure: Azure, parameters: dict[str, str], line: str) -> None:
+    result = azure.run("operate", **parameters)
+    assert azure.lines() == [line], result.log
+    assert result.environments == {"operate.operate": parameters.get("target", "staging")}
+    check_identities(azure)
+
+
+# What the interpreter does not enforce is read from the files.
+
+
+@pytest.fixture
+def parsed(bake: Bake, pattern: str) -> dict[str, Any]:
+    return pipelines(bake(deployment_pattern=pattern, ci_provider="azure-devops"))
+
+
+@every_pattern
+def test_triggers(parsed: dict[str, Any], pattern: str) -> None:
+    assert set(parsed) == {"operate", "pull-request", "release-code"} | (
+        {"release-model"} if pattern in RECEIVING else set()
+    )
+    assert parsed["release-code"]["trigger"] == {
+        "branches": {"include": ["main"]},
+        "tags": {"include": ["v*"]},
+        "paths": {"exclude": ["*.md", "**/*.md", "docs", "notebooks"]},
+    }
+    for name, pipeline in parsed.items():
+        assert name == "release-code" or pipeline["trigger"] == "none"
+        assert name == "pull-request" or pipeline["pr"] == "none"
+
+
+@every_pattern
+def test_every_change_of_an_environment_waits_its_turn_and_may_be_gated(parsed: dict[str, Any]) -> None:
+    for name, pipeline in parsed.items():
+        for stage in pipeline.get("stages", []):
+            for job in stage["jobs"]:
+                assert int(job["timeoutInMinutes"]) <= 300, (name, job)
+                changes = any(
+                    word in step["bash"]
+                    for step in steps_of(job)
+                    for word in ("bundle deploy", "bundle run", "promote", "rollback")
+                )
+                assert changes == ("deployment" in job), (name, job)
+                if changes:
+                    assert stage["lockBehavior"] == "sequential"
+                    (group,) = (entry["group"] for entry in stage["variables"] if "group" in entry)
+                    assert group == f"databricks-{job['environment']}"
+
+
+@every_pattern
+def test_scripts_hold_no_parameters_no_macros_and_stop_at_the_first_error(parsed: dict[str, Any]) -> None:
+    for name, pipeline in parsed.items():
+        for step in steps_of(pipeline):
+            script = step["bash"]
+            assert "${{" not in script and "$[" not in script and "$(System." not in script, (name, script)
+            assert "$(Build." not in script, (name, script)
+            single = script.lstrip().startswith(("case ", "if ", "{")) or "\n" not in script.strip()
+            assert single or script.startswith("set -euo pipefail"), (name, script)
+            reaches = any(word in script for word in ("databricks bundle", "uv run --locked models", "approver.sh"))
+            mapped = step.get("env", {}).get("SYSTEM_ACCESSTOKEN")
+            assert mapped == ("$(System.AccessToken)" if reaches else None), (name, step)
+
+
+@every_pattern
+def test_nothing_is_cached_and_no_secret_is_named(bake: Bake, pattern: str) -> None:
+    project = bake(deployment_pattern=pattern, ci_provider="azure-devops")
+    text = "".join(path.read_text() for path in (project / "azure-pipelines").rglob("*") if path.is_file())
+    assert "task:" not in text and "Cache@" not in text
+    assert "DATABRICKS_TOKEN" not in text and "CLIENT_SECRET" not in text
+    checkout = read(project / "azure-pipelines" / "steps" / "set-up.yml")["steps"][0]
+    assert checkout == {"checkout": "self", "fetchDepth": "0", "persistCredentials": "false"}
+
+
+# The interpreter itself.
+
+
+def minimal(tmp_path: Path, text: str) -> Pipeline:
+    file = tmp_path / "pipeline.yml"
+    file.write_text(text)
+    return Pipeline(tmp_path, file, {}, {"Build.BuildId": "7"}, {"PATH": os.environ["PATH"]})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "jobs: [{job: a, container: image, steps: []}]",
+        "jobs: [{job: a, steps: [{task: Cache@2}]}]",
+        "jobs: [{job: a, steps: [{bash: echo $(Unknown.Variable)}]}]",
+        "jobs: [{job: a, condition: 'contains(1, 2)', steps: []}]",
+        "jobs: [{job: a, steps: [{bash: 'echo \"##vso[build.addbuildtag]x\"'}]}]",
+        "jobs: [{job: a, steps: [{bash: 'true', env: {X: '${{ variables.x }}'}}]}]",
+        "jobs: [{deployment: a, environment: prod, strategy: {canary: {}}}]",
+        "schedules: []",
+    ],
+)
+def test_an_unknown_construct_is_an_error(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UnknownConstructError):
+        minimal(tmp_path, text).run()
+
+
+def test_scripts_run_as_on_an_agent(tmp_path: Path) -> None:
+    text = """
+variables: {some.name: value}
+jobs:
+  - job: a
+    steps:
+      - bash: "false\\necho $SOME_NAME $BUILD_BUILDID"
+      - bash: exit 3
+      - bash: echo not reached
+      - bash: echo afterwards
+        condition: failed()
+"""
+    result = minimal(tmp_path, text).run()
+    assert result.jobs == {"__default.a": "Failed"}
+    assert "value 7" in result.log and "afterwards" in result.log and "not reached" not in result.log
+
+
+def test_expressions() -> None:
+    scope = ExpressionScope({"build.sourcebranch": "refs/tags/v1"}, succeeded=True, failed=False)
+    assert evaluate("and(succeeded(), startsWith(variables['Build.SourceBranch'], 'refs/tags/v'))", scope)
+    assert not evaluate("or(failed(), eq(variables['missing'], 'x'))", scope)
+    assert evaluate("not(ne('It''s', 'it''s'))", scope)
