@@ -16,6 +16,7 @@ from azure_pipelines import Pipeline, Result, UnknownConstructError, evaluate, r
 from azure_pipelines import Scope as ExpressionScope
 from conftest import Bake
 from helpers import commit, every_pattern, run
+from jsonschema import Draft7Validator
 
 NEEDED = ("bash", "git", "jq", "sha256sum", "unzip", "awk")
 MISSING = [program for program in NEEDED if shutil.which(program) is None]
@@ -472,6 +473,34 @@ def test_nothing_is_cached_and_no_secret_is_named(bake: Bake, pattern: str) -> N
     assert "DATABRICKS_TOKEN" not in text and "CLIENT_SECRET" not in text
     checkout = read(project / "azure-pipelines" / "steps" / "set-up.yml")["steps"][0]
     assert checkout == {"checkout": "self", "fetchDepth": "0", "persistCredentials": "false"}
+
+
+@every_pattern
+def test_linters_find_nothing(bake: Bake, tmp_path: Path, pattern: str) -> None:
+    check_jsonschema = pytest.importorskip("check_jsonschema")  # brings the schema
+    pytest.importorskip("yamllint")
+    if shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck is not installed")
+    folder = bake(deployment_pattern=pattern, ci_provider="azure-devops") / "azure-pipelines"
+    schema_file = Path(check_jsonschema.__file__).parent / "builtin_schemas" / "vendor" / "azure-pipelines.json"
+    # Not with the command check-jsonschema, whose regular expressions refuse a pattern of this schema.
+    schema = Draft7Validator(json.loads(schema_file.read_text(encoding="utf-8")))
+    scripts = [(folder / "approver.sh").read_text()]
+    for file in sorted(folder.rglob("*.yml")):
+        content = read(file)
+        assert [error.message for error in schema.iter_errors(content)] == [], file
+        scripts += [step["bash"] for step in steps_of(content)]
+    rules = (
+        "{extends: default, rules: {line-length: {max: 130}, document-start: disable, "
+        "comments: {min-spaces-from-content: 1}}}"
+    )
+    result = run(sys.executable, "-m", "yamllint", "--strict", "--config-data", rules, folder, cwd=folder)
+    assert result.returncode == 0, result.stdout
+    for number, script in enumerate(scripts):
+        file = tmp_path / f"script-{number}.sh"
+        file.write_text(script)
+        result = run("shellcheck", "--shell=bash", file, cwd=folder)
+        assert result.returncode == 0, result.stdout
 
 
 # The interpreter itself.
