@@ -9,7 +9,6 @@ ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 
 # Answers that do not work yet, and what to type instead. An answer leaves this table when its files arrive.
 NOT_YET = {
-    "ci_provider": (("gitlab-ci",), "github-actions, azure-devops or none"),
     "compute": (("classic",), "serverless"),
     "inference": (("realtime", "batch-and-realtime"), "batch"),
 }
