@@ -132,8 +132,10 @@ def test_the_default_project_has_exactly_these_files(bake: Bake) -> None:
 def test_files_depend_on_the_answers_as_they_should(answers: dict[str, str], bake: Bake) -> None:
     names = set(files(bake(**answers)))
     default = set(DEFAULT_FILES.split())
-    of_github = {name for name in names if name.startswith(".github/")}
-    assert bool(of_github) == (answers["ci_provider"] == "github-actions")
+    of_ci = {name for name in names if name.startswith((".github/", ".gitlab")) or name == "renovate.json"}
+    folders = {name.split("/")[0] for name in of_ci}
+    of_gitlab = {".gitlab", ".gitlab-ci.yml", "renovate.json"}
+    assert folders == {"github-actions": {".github"}, "gitlab-ci": of_gitlab}.get(answers["ci_provider"], set())
     assert ("docs/cicd-setup.md" in names) == (answers["ci_provider"] != "none")
     receiving = RECEIVING_FILES if answers["deployment_pattern"] in RECEIVES else set()
     assert names & RECEIVING_FILES == receiving
@@ -141,7 +143,7 @@ def test_files_depend_on_the_answers_as_they_should(answers: dict[str, str], bak
     large = {"docs/large-network.md"} if answers["deployment_pattern"] == "deploy-model" else set()
     assert names & {"docs/large-network.md"} == large
     common = {name for name in default if not name.startswith(".github/") and name != "docs/cicd-setup.md"}
-    assert names - of_github - {"docs/cicd-setup.md"} == common | receiving | large
+    assert names - of_ci - {"docs/cicd-setup.md"} == common | receiving | large
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -149,6 +151,9 @@ def test_code_and_model_have_workflows_of_their_own(pattern: str, bake: Bake) ->
     names = set(files(bake(deployment_pattern=pattern, ci_provider="github-actions")))
     assert ".github/workflows/release-code.yml" in names
     assert (".github/workflows/release-model.yml" in names) == (pattern in RECEIVES)
+    names = set(files(bake(deployment_pattern=pattern, ci_provider="gitlab-ci")))
+    assert ".gitlab/release-code.yml" in names
+    assert (".gitlab/release-model.yml" in names) == (pattern in RECEIVES)
 
 
 @every_combination
@@ -179,7 +184,10 @@ def test_nothing_of_the_template_is_left(answers: dict[str, str], bake: Bake) ->
 
 @every_combination
 def test_every_file_can_be_read_by_its_own_tool(answers: dict[str, str], bake: Bake) -> None:
-    read = {".yml": yaml.safe_load, ".yaml": yaml.safe_load, ".toml": tomllib.loads, ".json": json.loads}
+    def documents(text: str) -> list[Any]:  # GitLab has two in one file
+        return list(yaml.safe_load_all(text))
+
+    read = {".yml": documents, ".yaml": documents, ".toml": tomllib.loads, ".json": json.loads}
     read[".py"] = ast.parse
     parsed = 0
     for name, text in text_files(bake(**answers)).items():
@@ -205,7 +213,8 @@ def test_yaml_keys_are_written_once(answers: dict[str, str], bake: Bake) -> None
 
     for name, text in text_files(bake(**answers)).items():
         if name.endswith((".yml", ".yaml")):
-            check(yaml.compose(text), name)
+            for document in yaml.compose_all(text):
+                check(document, name)
 
 
 @every_combination

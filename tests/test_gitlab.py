@@ -1,0 +1,366 @@
+"""GitLab CI/CD of a rendered project: every pipeline runs with gitlab-ci-local, and what that ignores is read.
+
+A stand-in for `databricks` and `uv` notes each call. gitlab-ci-local knows no `workflow`, environments, resource groups
+or protected tags, and no inputs: the variables that they fill are set instead.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import Bake
+from helpers import PATTERNS, clean_environment, commit, every_pattern, run
+
+RUNNER = "gitlab-ci-local@4.70.1"
+ORIGIN = "git@gitlab.com:group/project.git"
+RECEIVES = {"deploy-model", "hybrid"}
+MERGE_REQUEST = {
+    "CI_PIPELINE_SOURCE": "merge_request_event",
+    "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "1",
+    "CI_MERGE_REQUEST_PROJECT_ID": "1",
+    "DATABRICKS_MR_CLIENT_ID": "merge-request-id",
+}
+STAND_IN = """#!{python}
+import json, os, sys
+from pathlib import Path
+call = [Path(sys.argv[0]).name, *sys.argv[1:]]
+if call == ["databricks", "--version"]:
+    sys.exit(print("Databricks CLI v" + os.environ["DATABRICKS_CLI_VERSION"]))
+names = ("DATABRICKS_AUTH_TYPE", "DATABRICKS_CLIENT_ID", "BUNDLE_VAR_code_approved_by", "CI_JOB_NAME")
+with open(os.environ["CALLS"], "a") as calls:
+    calls.write(json.dumps([" ".join(call), {{name: os.environ.get(name) for name in names}}]) + "\\n")
+if "status" in call:
+    print("             staging\\nmodel        c.s.m\\nchampion     7\\nchallenger   8 (PASSED)")
+sys.exit(bool(os.environ.get("FAIL")) and os.environ["FAIL"] in " ".join(call))
+"""
+
+Pipeline = Callable[..., tuple[int, list[str], list[dict[str, Any]], str]]
+
+
+@pytest.fixture(scope="session")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return gitlab-ci-local, installed with npm unless it is there."""
+    if sys.platform == "win32":
+        pytest.skip("gitlab-ci-local runs the scripts with bash")
+    for tool in ("npm", "rsync"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not on the PATH, which gitlab-ci-local needs")
+    folder = tmp_path_factory.mktemp("gitlab-ci-local")
+    result = run("npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", folder, RUNNER, cwd=folder)
+    if result.returncode:
+        pytest.skip(f"npm cannot install {RUNNER}: {result.stdout[-300:]}")
+    return folder / "node_modules" / ".bin" / "gitlab-ci-local"
+
+
+@pytest.fixture(scope="session")
+def pipeline(runner: Path, bake_anew: Bake, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """Return a function that runs a pipeline of a pattern: its exit code, the calls, their environments, the log."""
+    tools = tmp_path_factory.mktemp("tools")
+    for name in ("databricks", "uv"):
+        (tools / name).write_text(STAND_IN.format(python=sys.executable), encoding="utf-8")
+        (tools / name).chmod(0o755)
+    projects: dict[tuple[str, bool], Path] = {}
+
+    def project_of(pattern: str, reviewed: bool) -> Path:
+        if (pattern, reviewed) not in projects:
+            project = projects[pattern, reviewed] = bake_anew(deployment_pattern=pattern, ci_provider="gitlab-ci")
+            commit(project)
+            origin = tmp_path_factory.mktemp("origin") / "project.git"
+            for arguments in (
+                ("branch", "--move", "main"),
+                ("clone", "--quiet", "--bare", project, origin),
+                ("config", f"url.{origin}.insteadOf", ORIGIN),
+                ("remote", "add", "origin", ORIGIN),
+                ("fetch", "--quiet", "origin"),
+                ("remote", "set-head", "origin", "main"),
+            ):
+                result = run("git", *arguments, cwd=project)
+                assert result.returncode == 0, result.stdout
+            if not reviewed:
+                (project / "more.txt").write_text("not on main\n", encoding="utf-8")
+                commit(project)
+        return projects[pattern, reviewed]
+
+    def start(
+        pattern: str, play: tuple[str, ...] = (), fail: str = "", reviewed: bool = True, **variables: str
+    ) -> tuple[int, list[str], list[dict[str, Any]], str]:
+        home = tmp_path_factory.mktemp("home")
+        calls = home / "calls"
+        known = {"DATABRICKS_ACCOUNT_ID": "account", "GITLAB_USER_LOGIN": "ada", "CALLS": str(calls), "FAIL": fail}
+        if "CI_PIPELINE_SOURCE" not in variables:
+            known["DATABRICKS_CLIENT_ID"] = "client-id"
+        settings = [part for pair in (known | variables).items() for part in ("--variable", "=".join(pair))]
+        if "CI_PIPELINE_SOURCE" in variables or "CI_COMMIT_TAG" in variables:
+            settings += ["--unset-variable", "CI_COMMIT_BRANCH"]  # as GitLab does
+        command = [runner, "--force-shell-executor", "--shell-isolation", "--no-artifacts-to-source", "--home", home]
+        command += ["--concurrency", "1", "--state-dir", f".gitlab-ci-local/{home.name}", *settings]
+        if play:
+            command += ["--manual", *play]
+        result = subprocess.run(
+            list(map(str, command)),
+            cwd=project_of(pattern, reviewed),
+            env=clean_environment(PATH=f"{tools}{os.pathsep}{os.environ['PATH']}"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+        )
+        lines = calls.read_text(encoding="utf-8").splitlines() if calls.exists() else []
+        noted = [json.loads(line) for line in lines]
+        return result.returncode, [call for call, _ in noted], [used for _, used in noted], result.stdout
+
+    return start
+
+
+TESTS = ["uv sync --locked", "uv run pytest"]
+
+
+def code_release(pattern: str) -> list[str]:
+    """Return the calls of a code release of a tag, in their order."""
+    proof, staging = "databricks bundle run integration_test", "databricks bundle deploy --target staging"
+    before = [staging, f"{proof} --target staging"]
+    if pattern == "deploy-model":
+        before = ["databricks bundle deploy --target dev", f"{proof} --target dev", staging]
+    prod = ["databricks bundle deploy --target prod", "databricks bundle summary --target prod"]
+    return [*TESTS, *before, *prod]
+
+
+def model_release(pattern: str) -> list[str]:
+    """Return the calls of a model release of version 5, in their order."""
+    models = "uv run --locked models"
+    status = f"{models} status --target staging"
+    promote = f"{models} promote --target prod --version"
+    if pattern == "hybrid":
+        return [status, f"{promote} 5 --approve --by ada --reason https://gitlab.com/group/project/-/jobs/1"]
+    accept = f"{models} promote --target staging --version 5"
+    return [accept, status, f"{promote} 7 --approve --by ada --reason https://gitlab.com/group/project/-/jobs/1"]
+
+
+# Run
+
+
+@every_pattern
+def test_a_merge_request_is_checked_and_deploys_nothing(pattern: str, pipeline: Pipeline) -> None:
+    code, calls, used, log = pipeline(pattern, **MERGE_REQUEST)
+    assert code == 0, log
+    checks = ["sync --locked", "run ruff check", "run ruff format --check", "run mypy", "run pytest"]
+    assert [call for call in calls if call.startswith("uv ")][:5] == [f"uv {check}" for check in checks]
+    of_bundle = [call for call in calls if call.startswith("databricks ")]
+    assert sorted(of_bundle) == sorted(
+        f"databricks bundle {command} --target {target}"
+        for command in ("validate --strict", "plan")
+        for target in ("dev", "staging", "prod")
+    )
+    for call, environment in zip(calls, used, strict=True):
+        of_cli = call.startswith("databricks ")
+        assert environment["DATABRICKS_AUTH_TYPE"] == ("env-oidc" if of_cli else None)
+        assert environment["DATABRICKS_CLIENT_ID"] == ("merge-request-id" if of_cli else None)
+
+
+def test_a_fork_gets_no_identity(pipeline: Pipeline) -> None:
+    code, calls, _, log = pipeline("hybrid", **MERGE_REQUEST | {"CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "2"})
+    assert code == 0, log
+    assert calls and not [call for call in calls if call.startswith("databricks ")]
+
+
+@every_pattern
+def test_main_goes_to_staging(pattern: str, pipeline: Pipeline) -> None:
+    code, calls, used, log = pipeline(pattern)
+    assert code == 0, log
+    assert calls == code_release(pattern)[:-2]
+    assert {environment["DATABRICKS_AUTH_TYPE"] for environment in used[2:]} == {"env-oidc"}
+
+
+@every_pattern
+def test_a_tag_waits_before_prod(pattern: str, pipeline: Pipeline) -> None:
+    _, calls, _, _ = pipeline(pattern, CI_COMMIT_TAG="v1.0.0")
+    assert calls == code_release(pattern)[:-2]
+
+
+@every_pattern
+def test_a_tag_goes_through_staging_to_prod(pattern: str, pipeline: Pipeline) -> None:
+    code, calls, used, log = pipeline(pattern, play=("prod",), CI_COMMIT_TAG="v1.0.0", CI_JOB_URL="https://job")
+    assert code == 0, log
+    assert calls == code_release(pattern)
+    trained = pattern != "deploy-model"
+    assert used[-2]["BUNDLE_VAR_code_approved_by"] == ("ada (v1.0.0, https://job)" if trained else None)
+    assert "was not fully released" not in log
+
+
+@every_pattern
+def test_what_fails_stops_what_follows(pattern: str, pipeline: Pipeline) -> None:
+    whole = code_release(pattern)
+    test = next(call for call in whole if "integration_test" in call)
+    for failing in ("uv run pytest", test, "databricks bundle deploy --target prod"):
+        number = whole.index(failing)
+        code, calls, _, log = pipeline(pattern, play=("prod",), fail=failing, CI_COMMIT_TAG="v1.0.0")
+        assert code != 0
+        assert calls == whole[: number + 1]
+        assert ("v1.0.0 was not fully released to prod" in log) == (failing == whole[-2])
+
+
+def test_a_tag_beside_main_is_refused(pipeline: Pipeline) -> None:
+    code, calls, _, log = pipeline("hybrid", play=("prod",), reviewed=False, CI_COMMIT_TAG="v1.0.0")
+    assert code != 0
+    assert calls == []
+    assert "is not on main, so nobody reviewed it" in log
+
+
+@pytest.mark.parametrize("pattern", sorted(RECEIVES))
+def test_a_model_release_deploys_no_code(pattern: str, pipeline: Pipeline) -> None:
+    answers = {"ACTION": "release-model", "VERSION": "5", "CI_JOB_URL": "https://gitlab.com/group/project/-/jobs/1"}
+    whole = model_release(pattern)
+    _, calls, _, _ = pipeline(pattern, **answers)
+    assert calls == whole[:-1], "prod waits"
+    code, calls, used, log = pipeline(pattern, play=("model-prod",), **answers)
+    assert code == 0, log
+    assert calls == whole
+    assert {environment["DATABRICKS_AUTH_TYPE"] for environment in used} == {"env-oidc"}
+    for number, failing in enumerate(whole):
+        code, calls, _, log = pipeline(pattern, play=("model-prod",), fail=failing, **answers)
+        assert code != 0
+        assert calls == whole[: number + 1]
+        assert ("was not promoted to prod" in log) == (number == len(whole) - 1)
+
+
+def test_an_alias_becomes_the_number_that_was_shown(pipeline: Pipeline) -> None:
+    for version, number in (("champion", "7"), ("challenger", "8")):
+        _, calls, _, log = pipeline("hybrid", play=("model-prod",), ACTION="release-model", VERSION=version)
+        assert f"models promote --target prod --version {number} " in calls[-1], log
+
+
+def test_the_model_of_a_developer_can_be_released(pipeline: Pipeline) -> None:
+    _, calls, _, log = pipeline("deploy-model", ACTION="release-model", SOURCE_MODEL="dev.dev_ada_s.dev_ada_m")
+    assert calls[0].endswith("--version champion --source-model dev.dev_ada_s.dev_ada_m"), log
+
+
+@pytest.mark.parametrize("target", ["staging", "prod"])
+def test_operations_run_one_command(target: str, pipeline: Pipeline) -> None:
+    expected = {
+        "status": f"uv run --locked models status --target {target}",
+        "rollback": f"uv run --locked models rollback --target {target} --by ada --reason too many (x)",
+        "run inference": f"databricks bundle run inference --target {target} --params run_date=2026-03-09,days=7",
+    }
+    for action, command in expected.items():
+        answers = {"ACTION": action, "TARGET": target, "REASON": "too many (x)"}
+        answers["PARAMETERS"] = "run_date=2026-03-09,days=7"
+        _, calls, _, log = pipeline("hybrid", play=(f"operate-{target}",), **answers)
+        assert calls == [command], log
+    if target == "prod":
+        assert pipeline("hybrid", ACTION="status", TARGET="prod")[1] == [], "prod waits"
+
+
+# Read
+
+
+def read(project: Path) -> dict[str, Any]:
+    """Return all jobs and settings of the pipelines, with what each job extends laid under it."""
+    *_, config = yaml.safe_load_all((project / ".gitlab-ci.yml").read_text(encoding="utf-8"))
+    for path in sorted((project / ".gitlab").glob("release-*.yml")):
+        jobs = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert not set(jobs) & set(config), path
+        config |= jobs
+
+    def whole(job: dict[str, Any]) -> dict[str, Any]:
+        names = job.get("extends", [])
+        result: dict[str, Any] = {}
+        for base in [whole(config[name]) for name in ([names] if isinstance(names, str) else names)] + [job]:
+            merged = {key: result[key] | base[key] for key in base if isinstance(result.get(key), dict)}
+            result |= base | merged
+        return result
+
+    settings = ("default", "include", "spec", "stages", "variables", "workflow")
+    return {name: whole(value) if name not in settings else value for name, value in config.items()}
+
+
+@pytest.fixture(params=PATTERNS)
+def project(request: pytest.FixtureRequest, bake: Bake) -> Path:
+    """Return a project of each pattern with GitLab."""
+    return bake(deployment_pattern=request.param, ci_provider="gitlab-ci")
+
+
+def jobs_of(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {name: job for name, job in config.items() if isinstance(job, dict) and "script" in job and name[0] != "."}
+
+
+def test_only_reviewed_code_releases(project: Path) -> None:
+    workflow = read(project)["workflow"]
+    conditions = [rule["if"] for rule in workflow["rules"]]
+    assert all(
+        "merge_request_event" in condition
+        or "$CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH" in condition
+        or '$CI_COMMIT_REF_PROTECTED == "true"' in condition
+        for condition in conditions
+    )
+    pushes = [rule for rule in workflow["rules"] if '"push"' in rule["if"] and "CI_COMMIT_BRANCH" in rule["if"]]
+    folders = {path.name for path in project.iterdir() if path.is_dir()} - {"docs", "notebooks", ".git"}
+    for rule in pushes:
+        assert {f"{folder}/**/*" for folder in folders} <= set(rule["changes"])
+        assert not [path for path in rule["changes"] if path.startswith(("docs", "notebooks")) or path.endswith(".md")]
+    assert len(pushes) == 1
+
+
+def test_deployments_have_their_own_identity_and_wait_for_each_other(project: Path) -> None:
+    config = read(project)
+    tiers = {"dev": "development", "staging": "staging", "prod": "production"}
+    for name, job in jobs_of(config).items():
+        text = json.dumps(job["script"])
+        if "databricks bundle" not in text and "models " not in text:
+            assert "id_tokens" not in job, name
+            continue
+        assert job["id_tokens"] == {"DATABRICKS_OIDC_TOKEN": {"aud": "$DATABRICKS_ACCOUNT_ID"}}
+        assert job["variables"]["DATABRICKS_AUTH_TYPE"] == "env-oidc"
+        assert "timeout" in job, f"{name}: a token lives as long as the time limit"
+        if name == "bundle":
+            assert "environment" not in job and "deploy" not in text
+            continue
+        environment = job["environment"]
+        assert environment["deployment_tier"] == tiers[environment["name"]]
+        assert "DATABRICKS_CLIENT_ID" not in job["variables"], "it comes from the environment"
+        assert "cache" not in job and "interruptible" not in job
+        if "deploy" in text or "promote" in text:
+            assert job["resource_group"] == f"deploy-{environment['name']}"
+        if environment["name"] == "prod":
+            (rule,) = job["rules"]
+            assert (rule["when"], rule["allow_failure"]) == ("manual", False)
+        # A release of code and one of a model must not make each other out of date.
+        assert environment.get("action") == (None if "bundle deploy" in text else "access"), name
+    assert config["default"]["interruptible"] is False
+    assert "cache" not in config["default"] and "cache" not in config["tests"]
+
+
+def test_inputs_are_values_and_nothing_else(project: Path) -> None:
+    header, config = yaml.safe_load_all((project / ".gitlab-ci.yml").read_text(encoding="utf-8"))
+    text = (project / ".gitlab-ci.yml").read_text(encoding="utf-8")
+    assert len(re.findall(r"\$\[\[", text)) == len(re.findall(r'^  [A-Z_]+: "\$\[\[ inputs\.\w+ \]\]"$', text, re.M))
+    for name, given in header["spec"]["inputs"].items():
+        assert config["variables"][name.upper()] == f"$[[ inputs.{name} ]]"
+        if "options" in given:
+            assert given["default"] in given["options"]
+            continue
+        pattern = given["regex"]
+        assert re.fullmatch(pattern, given["default"])
+        for character in "\"'$`\\\n:;&|<>{}[]#*!%":
+            assert not re.fullmatch(pattern, f"a{character}a"), (name, character)
+
+
+def test_versions_are_pinned(project: Path) -> None:
+    config = read(project)
+    assert re.fullmatch(r"ghcr\.io/astral-sh/uv:\d+\.\d+\.\d+-python3\.12-\w+", config["default"]["image"])
+    assert re.fullmatch(r"\d+\.\d+\.\d+", config["variables"]["DATABRICKS_CLI_VERSION"])
+    assert not [name for name, job in jobs_of(config).items() if "image" in job]
+    install = (project / ".gitlab" / "install-databricks-cli.sh").read_text(encoding="utf-8")
+    assert "sha256sum --check --strict" in install and "latest" not in install
+
+
+def test_no_secret_is_stored(project: Path) -> None:
+    for path in (project / ".gitlab-ci.yml", *(project / ".gitlab").iterdir(), *(project / "docs").glob("*.md")):
+        assert not re.search(r"DATABRICKS_TOKEN\b|CLIENT_SECRET|dapi[0-9a-f]", path.read_text(encoding="utf-8")), path
