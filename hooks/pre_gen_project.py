@@ -61,7 +61,7 @@ def problems(answers):
     if not EMAIL.fullmatch(answers["notification_email"]):
         yield "notification_email", f"'{answers['notification_email']}' is not an address", "one like ml@example.com"
     fields = answers["retraining_schedule"].split()
-    if not 6 <= len(fields) <= 7 or not all(map(QUARTZ_FIELD.fullmatch, fields)) or "?" not in fields[3:6:2]:
+    if not 6 <= len(fields) <= 7 or not all(map(QUARTZ_FIELD.fullmatch, fields)) or fields[3:6:2].count("?") != 1:
         yield (
             "retraining_schedule",
             f"'{answers['retraining_schedule']}' is not a Quartz cron expression",

@@ -111,6 +111,12 @@ RECEIVING_FILES = {
     "src/fraud_detection/receive.py",
 }
 RECEIVES = {"deploy-model", "hybrid"}
+# How the paths of a CI provider's files begin.
+CI_FILES = {
+    "github-actions": (".github/",),
+    "azure-devops": ("azure-pipelines", ".azure"),
+    "gitlab-ci": (".gitlab", "renovate.json"),
+}
 ILLEGAL_ON_WINDOWS = re.compile(r'[<>:"|?*\\\x00-\x1f]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE)
 LONGEST_PATH = 140  # Windows allows 260, and the folder of the user comes before
 LONGEST_NAME = 60
@@ -131,19 +137,17 @@ def test_the_default_project_has_exactly_these_files(bake: Bake) -> None:
 @every_combination
 def test_files_depend_on_the_answers_as_they_should(answers: dict[str, str], bake: Bake) -> None:
     names = set(files(bake(**answers)))
-    default = set(DEFAULT_FILES.split())
-    of_ci = {name for name in names if name.startswith((".github/", ".gitlab")) or name == "renovate.json"}
-    folders = {name.split("/")[0] for name in of_ci}
-    of_gitlab = {".gitlab", ".gitlab-ci.yml", "renovate.json"}
-    assert folders == {"github-actions": {".github"}, "gitlab-ci": of_gitlab}.get(answers["ci_provider"], set())
+    of_providers = {ci: {name for name in names if name.startswith(starts)} for ci, starts in CI_FILES.items()}
+    assert {ci for ci, found in of_providers.items() if found} == {answers["ci_provider"]} - {"none"}
     assert ("docs/cicd-setup.md" in names) == (answers["ci_provider"] != "none")
     receiving = RECEIVING_FILES if answers["deployment_pattern"] in RECEIVES else set()
     assert names & RECEIVING_FILES == receiving
     # Models that are expensive to train are what deploy-model is for.
     large = {"docs/large-network.md"} if answers["deployment_pattern"] == "deploy-model" else set()
     assert names & {"docs/large-network.md"} == large
-    common = {name for name in default if not name.startswith(".github/") and name != "docs/cicd-setup.md"}
-    assert names - of_ci - {"docs/cicd-setup.md"} == common | receiving | large
+    others = names.difference(*of_providers.values()) - {"docs/cicd-setup.md"}
+    default = {name for name in DEFAULT_FILES.split() if not name.startswith(CI_FILES["github-actions"])}
+    assert others == (default - {"docs/cicd-setup.md"}) | receiving | large
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

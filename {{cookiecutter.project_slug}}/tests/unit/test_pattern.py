@@ -14,7 +14,7 @@ from local.jobs import DYNAMIC
 
 ROOT = Path(__file__).parents[2]
 
-{% if cookiecutter.deployment_pattern == "deploy-code" -%}
+{% if cookiecutter.__trained_in == "prod" -%}
 # The pattern deploy-code: every environment trains its own champion.
 JOBS = {
     "dev": {"sample_data", "training", "inference", "monitoring", "integration_test"},
@@ -29,7 +29,7 @@ SCHEDULED: dict[str, set[str]] = {
 TRAINS_ON = {"dev": "all data", "staging": "a part", "prod": "all data"}
 READS_CATALOGS_OF = {"dev": {"dev"}, "staging": {"staging"}, "prod": {"prod"}}
 DRIFT_STARTS_TRAINING = {"dev": True, "staging": True, "prod": True}
-{% elif cookiecutter.deployment_pattern == "deploy-model" -%}
+{% elif cookiecutter.__trained_in == "dev" -%}
 # The pattern deploy-model: dev trains, and every other environment receives its champion from the one before.
 JOBS = {
     "dev": {"sample_data", "training", "inference", "monitoring", "integration_test"},
