@@ -26,15 +26,19 @@ def activate(schema: str, model: str, version: str, environment: str, approved_b
     """Move the aliases of `model`, and append one row per release to `<schema>.release_log`.
 
     Args:
-        approved_by: who answers for the version. Empty where an approval was recorded on the version before.
+        approved_by: who answers for the version. Empty where an approval was recorded on the version before, or where
+            none is asked for.
 
     Raises:
         RegistryError: if the version did not pass the gate, or another one has become challenger meanwhile.
     """
     client = registry.connect()
     candidate = registry.get(client, model, version)
-    if approved_by and "approved_at" not in candidate.tags:
-        registry.tag(client, candidate, approved_by=approved_by, approved_at=registry.now())
+    if "approved_at" not in candidate.tags:
+        # Databricks' own "Approve" button leaves no name; where no approval is asked for, the gate alone has decided.
+        button = candidate.tags.get("approval") == "Approved"
+        by = approved_by or ("button of the model page" if button else f"gate of {environment}")
+        registry.tag(client, candidate, approved_by=by, approved_at=registry.now())
     champion, previous = registry.activate(client, model, version)
 
     release = {
