@@ -24,7 +24,6 @@ QUESTIONS = {name: default for name, default in COOKIECUTTER.items() if not name
 # Answers that are refused until their files arrive. They leave this table together with the one in hooks/.
 LATER = {
     "compute": {"classic"},
-    "inference": {"realtime", "batch-and-realtime"},
 }
 CHOICES = {
     question: [answer for answer in answers if answer not in LATER.get(question, set())]

@@ -14,6 +14,9 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+{% if cookiecutter.__realtime == "yes" -%}
+from . import serving
+{% endif -%}
 from .bundle import BundleError, load_bundle, target_names
 from .engine import STATE, create_resources, environment, spark_server
 from .task import TaskRun, execute
@@ -60,6 +63,9 @@ class Laptop:
 def laptop(root: Path) -> Iterator[Laptop]:
     """Start what jobs of the project in `root` need, and stop it at the end."""
     os.environ.update(environment(root))
+{%- if cookiecutter.__realtime == "yes" %}
+    os.environ.update(serving.environment(root))
+{%- endif %}
     catalogs = [
         schema["catalog_name"]
         for target in target_names(root)

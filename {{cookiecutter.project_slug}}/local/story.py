@@ -14,6 +14,9 @@ from {{ cookiecutter.package_name }} import models, registry
 from .bundle import load_bundle
 from .engine import STATE, open_session
 from .jobs import JobError, Laptop, laptop
+{%- if cookiecutter.__realtime == "yes" %}
+from .serving_story import ask_for_days
+{%- endif %}
 
 MARKER = "played-by-lifecycle"
 
@@ -40,6 +43,10 @@ class Story:
         texts = {
             name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in parameters.items()
         }
+{%- if cookiecutter.__realtime == "yes" %}
+        if job == "inference":
+            ask_for_days(self, target, run_date, int(texts.get("days", "1")))
+{%- endif %}
         self.machine.run(target, job, {"run_date": run_date.isoformat(), **texts})
 
     def refused(self, target: str, job: str, run_date: date, because: str, **parameters: object) -> None:

@@ -14,6 +14,9 @@ from pyspark.sql import SparkSession
 
 from {{ cookiecutter.package_name }} import registry
 
+{% if cookiecutter.__realtime == "yes" -%}
+from local import serving
+{% endif -%}
 from local.engine import STATE, environment, open_session, spark_server
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # scikit-learn's threads would only wait for each other on small data
@@ -28,6 +31,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment(root).items():
             patch.setenv(name, value)
+{%- if cookiecutter.__realtime == "yes" %}
+        for name, value in serving.environment(root).items():
+            patch.setenv(name, value)
+{%- endif %}
         yield root
 
 

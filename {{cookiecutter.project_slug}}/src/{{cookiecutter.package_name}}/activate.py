@@ -4,7 +4,7 @@ import logging
 
 from pyspark.sql import functions as F
 
-from . import registry, tables
+from . import registry, {{ 'serving, ' if cookiecutter.__realtime == 'yes' }}tables
 from .task import run
 
 logger = logging.getLogger(__name__)
@@ -22,8 +22,25 @@ RELEASE_LOG = ", ".join(
 )
 
 
+{% if cookiecutter.__realtime == "yes" -%}
+def activate(
+    schema: str,
+    model: str,
+    version: str,
+    environment: str,
+    approved_by: str,
+    serving_workload_size: str,
+    serving_scale_to_zero: bool,
+    endpoint_callers_group: str,
+    serving_timeout_minutes: float,
+) -> None:
+    """Let the endpoint of `model` serve the version, move the aliases, and append a row to `<schema>.release_log`.
+
+    The traffic moves first, so that `champion` never names a version that does not serve.
+{%- else -%}
 def activate(schema: str, model: str, version: str, environment: str, approved_by: str) -> None:
     """Move the aliases of `model`, and append one row per release to `<schema>.release_log`.
+{%- endif %}
 
     Args:
         approved_by: who answers for the version. Empty where an approval was recorded on the version before, or where
@@ -31,6 +48,9 @@ def activate(schema: str, model: str, version: str, environment: str, approved_b
 
     Raises:
         RegistryError: if the version did not pass the gate, or another one has become challenger meanwhile.
+{%- if cookiecutter.__realtime == "yes" %}
+        ServingError: if the endpoint cannot serve the version. The champion serves on, and no alias has moved.
+{%- endif %}
     """
     client = registry.connect()
     candidate = registry.get(client, model, version)
@@ -39,6 +59,13 @@ def activate(schema: str, model: str, version: str, environment: str, approved_b
         button = candidate.tags.get("approval") == "Approved"
         by = approved_by or ("button of the model page" if button else f"gate of {environment}")
         registry.tag(client, candidate, approved_by=by, approved_at=registry.now())
+{%- if cookiecutter.__realtime == "yes" %}
+    registry.check(client, model, version)
+    settings = serving.Settings(
+        serving_workload_size, serving_scale_to_zero, endpoint_callers_group, serving_timeout_minutes
+    )
+    serving.release(model, version, schema, settings)
+{%- endif %}
     champion, previous = registry.activate(client, model, version)
 
     release = {

@@ -14,7 +14,7 @@ import mlflow
 import pandas as pd
 from mlflow.tracking import MlflowClient
 
-from . import registry
+from . import registry{{ ', serving' if cookiecutter.__realtime == 'yes' }}
 {%- if cookiecutter.__prod_champion == "received" %}
 from .receive import carry_over
 {%- endif %}
@@ -46,6 +46,11 @@ class Target:
             from local.engine import environment
 
             os.environ.update(environment(Path.cwd()))
+{%- if cookiecutter.__realtime == "yes" %}
+            from local import serving as endpoints
+
+            os.environ.update(endpoints.environment(Path.cwd()))
+{%- endif %}
         else:
             os.environ["DATABRICKS_HOST"] = self.host
             mlflow.set_tracking_uri("databricks")
@@ -134,6 +139,9 @@ def describe(target: Target) -> dict[str, str]:
     rows |= {alias: str(version.version) if version else "-" for alias, version in versions.items()}
     if challenger:
         rows[registry.CHALLENGER] += f" ({challenger.tags.get('validation_status', 'PENDING')})"
+{%- if cookiecutter.__realtime == "yes" %}
+    rows["endpoint"] = serving.describe(target.model)
+{%- endif %}
     tags = champion.tags if champion else {}
 
     def join(*names: str, between: str) -> str:
@@ -211,8 +219,30 @@ def approve(target: Target, version: str, by: str, reason: str) -> str:
 {%- endif %}
 
 
+{%- if cookiecutter.__realtime == "yes" %}
+
+
+def serving_settings(target: Target) -> serving.Settings:
+    """Return what the endpoint of `target` is made of, as the parameters of its task `activate` say."""
+    tasks = [task for job in target.resources["jobs"].values() for task in job.get("tasks", [])]
+    wheels = [task["python_wheel_task"] for task in tasks if "python_wheel_task" in task]
+    given = next(wheel["named_parameters"] for wheel in wheels if wheel["entry_point"] == "activate")
+    return serving.Settings(
+        given["serving_workload_size"],
+        str(given["serving_scale_to_zero"]).lower() == "true",
+        given["endpoint_callers_group"],
+        float(given["serving_timeout_minutes"]),
+    )
+{%- endif %}
+
+
 def roll_back(target: Target, by: str, reason: str) -> str:
     """Make the previous champion of `target` serve again, and return one sentence on what was done."""
+{%- if cookiecutter.__realtime == "yes" %}
+    _, previous = registry.way_back(target.connect(), target.model)
+    schema = target.model.rpartition(".")[0]
+    serving.release(target.model, str(previous.version), schema, serving_settings(target))
+{%- endif %}
     now, before = registry.roll_back(target.connect(), target.model, by, reason)
     return (
         f"Version {now.version} of {target.model} serves again in {target.name}; "
@@ -279,5 +309,5 @@ def main() -> None:
     arguments = parse_arguments()
     try:
         print(carry_out(arguments))
-    except (CommandError, registry.RegistryError) as error:
+    except (CommandError, registry.RegistryError{{ ', serving.ServingError' if cookiecutter.__realtime == 'yes' }}) as error:
         raise SystemExit(f"models: {error}") from None

@@ -17,7 +17,9 @@ from {{ cookiecutter.package_name }} import (
     check_results,
     features,
     monitor,
+{%- if cookiecutter.__batch == "yes" %}
     predict,
+{%- endif %}
     registry,
     sample_data,
     tables,
@@ -81,10 +83,22 @@ class Pipeline:
         )
 
     def activate(self, version: str) -> None:
+{%- if cookiecutter.__realtime == "yes" %}
+        activate.activate(self.schema, self.model, version, "dev", "ann", "Small", True, "callers", 1)
+{%- else %}
         activate.activate(self.schema, self.model, version, environment="dev", approved_by="ann")
+{%- endif %}
 
     def predict(self) -> None:
+{%- if cookiecutter.__batch == "yes" %}
         predict.predict(self.schema, self.model, RUN_DATE, days=7, git_commit="abc123")
+{%- endif %}
+{%- if cookiecutter.__realtime == "yes" %}
+        from {{ cookiecutter.package_name }} import ask_endpoint, collect
+
+        ask_endpoint.ask_endpoint(self.source_table, self.schema, self.model, RUN_DATE, days=7)
+        collect.collect(self.schema, self.model, RUN_DATE, days=7, git_commit="abc123")
+{%- endif %}
 
     def monitor(self) -> None:
         monitor.monitor(self.source_table, self.schema, self.model, self.schema, RUN_DATE, environment="dev")

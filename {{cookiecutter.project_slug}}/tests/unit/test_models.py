@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from {{ cookiecutter.package_name }} import models, registry
+from {{ cookiecutter.package_name }} import models, registry{{ ', serving' if cookiecutter.__realtime == 'yes' }}
 
 numbers = count(1)
 
@@ -16,6 +16,10 @@ def model(home: Path, mlflow_client: MlflowClient, monkeypatch: pytest.MonkeyPat
     name = f"catalog.schema.commands_{next(numbers)}"
     resources = {"registered_models": {"model": {"id": name}}, "jobs": {}}
     monkeypatch.chdir(home)  # the laptop's registry is found from the folder of the project
+{%- if cookiecutter.__realtime == "yes" %}
+    monkeypatch.setattr(models, "serving_settings", lambda target: None)
+    monkeypatch.setattr(serving, "release", lambda *arguments: None)  # these versions cannot be loaded
+{%- endif %}
     monkeypatch.setattr(models, "open_target", lambda target, local: models.Target(target, True, resources, ""))
     return name
 

@@ -2,6 +2,9 @@
 
 from datetime import date, timedelta
 
+{% if cookiecutter.__realtime == "yes" -%}
+from . import serving_story
+{% endif -%}
 from .jobs import Laptop
 from .story import Story
 
@@ -70,3 +73,7 @@ def tell(machine: Laptop) -> None:
     story.step("Version 3 disappoints: the previous champion serves again")
     story.roll_back("prod", reason="too many complaints")
     story.promise(story.number("prod") == 2, "version 2 is champion again")
+{%- if cookiecutter.__realtime == "yes" %}
+
+    serving_story.tell(story, today)
+{%- endif %}

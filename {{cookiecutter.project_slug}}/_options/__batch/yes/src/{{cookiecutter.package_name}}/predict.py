@@ -42,6 +42,9 @@ def predict(schema: str, model: str, run_date: date, days: int, git_commit: str)
             F.lit(int(champion.version)).alias("model_version"),
             F.lit(git_commit).alias("git_commit"),
             F.current_timestamp().alias("scored_at"),
+{%- if cookiecutter.__realtime == "yes" %}
+            F.lit("batch").alias("scored_by"),
+{%- endif %}
         )
     )
     tables.replace(rows, f"{schema}.predictions", period)
