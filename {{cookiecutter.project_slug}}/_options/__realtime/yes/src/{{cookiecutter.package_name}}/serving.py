@@ -149,7 +149,7 @@ class Release:
             enabled=True,
             catalog_name=self.catalog_name,
             schema_name=self.schema_name,
-            table_name_prefix=f"{PAYLOAD_PREFIX}{datetime.now(UTC):%Y%m%dt%H%M%S}",
+            table_name_prefix=f"{PAYLOAD_PREFIX}{datetime.now(UTC):%Y%m%dt%H%M%S%f}",
         )
         entities, routes = self.config({self.version: 100})
         config = EndpointCoreConfigInput(name=self.name, served_entities=entities, traffic_config=routes)

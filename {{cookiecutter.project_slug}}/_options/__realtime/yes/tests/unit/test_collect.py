@@ -1,0 +1,184 @@
+"""Inference tables as they come, with all that callers may have sent, become rows of `predictions`."""
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from mlflow.tracking import MlflowClient
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from {{ cookiecutter.package_name }} import collect, registry, tables
+
+from local import serving as laptop
+from local.engine import STATE
+
+RUN_DATE = date(2026, 3, 2)
+DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
+numbers = count(1)
+
+
+@pytest.fixture
+def model(mlflow_client: MlflowClient) -> str:
+    """A model whose version 1 had the traffic first, then version 2, and then version 1 again."""
+    name = mlflow_client.create_registered_model(f"catalog.schema.collect_{next(numbers)}").name
+    for hours in ((0, 4), (2,)):
+        version = mlflow_client.create_model_version(name, source="file:///none")
+        times = [(DAY + timedelta(hours=hour)).isoformat(timespec="milliseconds") for hour in hours]
+        registry.tag(mlflow_client, version, serves_since=" ".join(times))
+    return name
+
+
+def add_features(spark: SparkSession, schema: str, *identifiers: str, day: date = date(2026, 3, 1)) -> None:
+    rows = [(name, datetime(day.year, day.month, day.day, 11), day) for name in identifiers]
+    frame = spark.createDataFrame(rows, "transaction_id string, event_time timestamp, event_date date")
+    tables.replace(frame, f"{schema}.features", F.col("event_date") == F.lit(day))
+
+
+def answered(*scores: float) -> dict[str, Any]:
+    return {"predictions": [[1 - score, score] for score in scores]}
+
+
+def asked(*identifiers: Any) -> dict[str, Any]:
+    return {"dataframe_records": [{"transaction_id": name, "amount": 1.5} for name in identifiers]}
+
+
+def add_requests(
+    spark: SparkSession, home: Path, schema: str, *requests: Any, table: str = "requests_1_payload"
+) -> None:
+    """Add (request, response) or (request, response, hour, status) to an inference table, as the platform does."""
+    catalog, name = schema.split(".")
+    folder = home / STATE / "lakehouse" / catalog / name / table
+    for request, response, *rest in requests:
+        hour, status = [*rest, 1, 200][:2] if len(rest) == 2 else [*(rest or [1]), 200]
+        moment = DAY + timedelta(hours=hour)
+        laptop.append(
+            folder,
+            {
+                "databricks_request_id": str(next(numbers)),
+                "request_date": moment.date(),
+                "request_time": moment,
+                "status_code": status,
+                "request": request if isinstance(request, str | None) else json.dumps(request),
+                "response": response if isinstance(response, str | None) else json.dumps(response),
+            },
+        )
+    location = f"USING delta LOCATION '{folder.as_posix()}'"
+    spark.sql(f"CREATE TABLE IF NOT EXISTS {tables.quote(f'{schema}.{table}')} {location}")
+
+
+def run(schema: str, model: str, days: int = 1) -> None:
+    collect.collect(schema, model, RUN_DATE, days, git_commit="abc")
+
+
+def rows(spark: SparkSession, schema: str) -> pd.DataFrame:
+    return tables.read(spark, f"{schema}.predictions").toPandas().set_index("transaction_id").sort_index()
+
+
+def test_nothing_is_collected_before_anybody_has_asked(
+    spark: SparkSession, schema: str, model: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_features(spark, schema, "a")
+    run(schema, model)
+    assert "0 rows collected" in caplog.text
+    assert not tables.exists(spark, f"{schema}.predictions")
+
+
+def test_each_record_becomes_a_row(spark: SparkSession, home: Path, schema: str, model: str) -> None:
+    add_features(spark, schema, "a", "b", "c", "7")
+    split = {"dataframe_split": {"columns": ["amount", "transaction_id"], "data": [[1.5, "c"], [None, 7]]}}
+    add_requests(spark, home, schema, (asked("a", "b"), answered(0.25, 0.75)), (split, answered(0.5, 1.0)))
+    run(schema, model)
+    found = rows(spark, schema)
+    assert found["fraud_score"].to_dict() == {"7": 1.0, "a": 0.25, "b": 0.75, "c": 0.5}
+    assert set(found["event_date"]) == {date(2026, 3, 1)}
+    assert set(found["scored_by"]) == {"endpoint"}
+    assert set(found["model_name"]) == {model}
+    assert set(found["git_commit"]) == {"abc"}
+
+
+def test_failed_and_malformed_requests_are_left_out_and_counted(
+    spark: SparkSession, home: Path, schema: str, model: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_features(spark, schema, *"abcdefgh")
+    caplog.set_level("INFO")
+    add_requests(
+        spark,
+        home,
+        schema,
+        (asked("a"), answered(0.5)),
+        (asked("b"), {"error_code": "BAD_REQUEST"}, 1, 400),
+        ("{broken", "neither"),
+        (None, None),  # too large to be kept
+        (asked("c", "d"), answered(0.5)),  # an answer too few
+        ({"inputs": [[1.5]]}, answered(0.5)),  # names no transaction
+        (asked("e"), {"predictions": ["high"]}),
+        ({"dataframe_split": {"columns": ["amount"], "data": [[1.5]]}}, answered(0.5)),  # the smoke test of a release
+        (asked(None), answered(0.5)),
+    )
+    run(schema, model)
+    assert list(rows(spark, schema).index) == ["a"]
+    assert "9 requests since 2026-03-01: 1 failed and 4 malformed ones are left out, 1 transactions" in caplog.text
+
+
+def test_each_row_names_the_version_that_had_the_traffic(
+    spark: SparkSession, home: Path, schema: str, model: str
+) -> None:
+    add_features(spark, schema, *"abcd")
+    moments = {"a": -1, "b": 1, "c": 3, "d": 5}
+    add_requests(spark, home, schema, *((asked(name), answered(0.5), hour) for name, hour in moments.items()))
+    run(schema, model)
+    assert rows(spark, schema)["model_version"].to_dict() == {"a": 1, "b": 1, "c": 2, "d": 1}
+
+
+def test_the_last_answer_counts(spark: SparkSession, home: Path, schema: str, model: str) -> None:
+    add_features(spark, schema, "a")
+    add_requests(spark, home, schema, (asked("a"), answered(0.75), 3), (asked("a", "a"), answered(0.25, 0.25), 1))
+    # A later endpoint has a table of its own.
+    add_requests(spark, home, schema, (asked("a"), answered(0.5), 2), table="requests_2_payload")
+    run(schema, model)
+    assert rows(spark, schema)["fraud_score"].to_dict() == {"a": 0.75}
+
+
+def test_only_transactions_of_these_days_are_collected(
+    spark: SparkSession, home: Path, schema: str, model: str
+) -> None:
+    add_features(spark, schema, "a")
+    add_features(spark, schema, "before", day=date(2026, 2, 28))
+    add_requests(spark, home, schema, (asked("a", "before", "unknown"), answered(0.1, 0.2, 0.3)))
+    run(schema, model)
+    assert list(rows(spark, schema).index) == ["a"]
+    run(schema, model, days=2)
+    assert list(rows(spark, schema).index) == ["a", "before"]
+
+
+def test_collecting_a_day_again_changes_nothing(spark: SparkSession, home: Path, schema: str, model: str) -> None:
+    add_features(spark, schema, "a", "b")
+    add_requests(spark, home, schema, (asked("a", "b"), answered(0.25, 0.75)))
+    run(schema, model)
+    before = rows(spark, schema)
+    run(schema, model)
+    pd.testing.assert_frame_equal(rows(spark, schema), before)
+
+
+def test_the_endpoint_takes_the_place_of_the_batch_job(
+    spark: SparkSession, home: Path, schema: str, model: str
+) -> None:
+    """A transaction counts once, whoever has scored it."""
+    add_features(spark, schema, "a", "b")
+    batch = tables.read(spark, f"{schema}.features").selectExpr(
+        *("transaction_id", "event_time", "event_date", "0.1D AS fraud_score", f"'{model}' AS model_name"),
+        *("2 AS model_version", "'abc' AS git_commit", "current_timestamp() AS scored_at", "'batch' AS scored_by"),
+    )
+    add_requests(spark, home, schema, (asked("a"), answered(0.9)))
+    for _ in range(2):
+        tables.replace(batch, f"{schema}.predictions", tables.days("event_date", date(2026, 3, 1), RUN_DATE))
+        for _ in range(2):
+            run(schema, model)
+            found = rows(spark, schema)
+            assert found["fraud_score"].to_dict() == {"a": 0.9, "b": 0.1}
+            assert found["scored_by"].to_dict() == {"a": "endpoint", "b": "batch"}
