@@ -2,6 +2,7 @@
 
 import sys
 from argparse import ArgumentParser, Namespace
+{{- '\nfrom datetime import date' if cookiecutter.__realtime == 'yes' }}
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -14,6 +15,12 @@ def parse_arguments() -> Namespace:
     run.add_argument("target")
     run.add_argument("job")
     run.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="override a job parameter")
+{%- if cookiecutter.__realtime == "yes" %}
+    ask = commands.add_parser("ask", help="send transactions to the endpoint of a target, as an application does")
+    ask.add_argument("target")
+    ask.add_argument("--run-date", type=date.fromisoformat, default=date.today(), help="the day after the last one")
+    ask.add_argument("--days", type=int, default=1)
+{%- endif %}
     commands.add_parser("lifecycle", help="play the model's life from the first training to a rollback")
     commands.add_parser("status", help="show what serves where")
     arguments = parser.parse_args()
@@ -30,13 +37,18 @@ def main() -> None:
     from .bundle import BundleError
     from .jobs import JobError, laptop
     from .lifecycle import tell
-    from .story import BrokenPromiseError, play
+    from .story import BrokenPromiseError, {{ 'Story, ask_for_days, ' if cookiecutter.__realtime == 'yes' }}play
 
     try:
         if arguments.command == "run":
             with laptop(ROOT) as machine:
                 parameters = dict(text.split("=", 1) for text in arguments.param)
                 machine.run(arguments.target, arguments.job, parameters)
+{%- if cookiecutter.__realtime == "yes" %}
+        elif arguments.command == "ask":
+            with laptop(ROOT) as machine:
+                ask_for_days(Story(machine), arguments.target, arguments.run_date, arguments.days)
+{%- endif %}
         elif arguments.command == "lifecycle":
             play(ROOT, tell)
         else:

@@ -19,6 +19,10 @@ REQUEST = """
     dataframe_split STRUCT<columns: ARRAY<STRING>, data: ARRAY<ARRAY<STRING>>>
 """
 RESPONSE = "predictions ARRAY<ARRAY<DOUBLE>>"
+PREDICTIONS = f"""
+    transaction_id STRING, event_time TIMESTAMP, event_date DATE, {SCORE} DOUBLE, model_name STRING, model_version INT,
+    git_commit STRING, scored_at TIMESTAMP, scored_by STRING
+"""
 
 
 def inference_tables(spark: SparkSession, schema: str) -> list[str]:
@@ -75,9 +79,13 @@ def collect(schema: str, model: str, run_date: date, days: int, git_commit: str)
     """
     spark = tables.spark_session()
     start = run_date - timedelta(days=days)
+    period = tables.days("event_date", start, run_date)
+    predictions = f"{schema}.predictions"
     found = inference_tables(spark, schema)
     if not found:
         logger.warning("no inference table in %s yet, 0 rows collected: nobody has asked the endpoint", schema)
+        if not tables.exists(spark, predictions):  # so that its readers find it, empty
+            tables.replace(spark.createDataFrame([], PREDICTIONS), predictions, period)
         return
     since = F.col("request_date") >= F.lit(start)  # nobody asks for a transaction before its day
     columns = ["request_time", "status_code", "request", "response"]
@@ -99,7 +107,6 @@ def collect(schema: str, model: str, run_date: date, days: int, git_commit: str)
         .groupBy(F.col("ids").alias("transaction_id"))
         .agg(F.max(F.struct("request_time", "scores")).alias("last"))
     )
-    period = tables.days("event_date", start, run_date)
     transactions = tables.read(spark, f"{schema}.features").where(period)
     moment = F.col("last.request_time")
     rows = transactions.join(records, "transaction_id").select(
@@ -113,12 +120,12 @@ def collect(schema: str, model: str, run_date: date, days: int, git_commit: str)
         moment.alias("scored_at"),
         F.lit(ENDPOINT).alias("scored_by"),
     )
-    predictions = f"{schema}.predictions"
     if tables.exists(spark, predictions):
         known = tables.read(spark, predictions)
-        if "scored_by" in known.columns:
-            batch = known.where(period & (F.col("scored_by") != ENDPOINT))
-            rows = rows.unionByName(batch.join(rows.select("transaction_id"), "transaction_id", "left_anti"))
+        if "scored_by" not in known.columns:  # from the time before there was an endpoint
+            known = known.withColumn("scored_by", F.lit("batch"))
+        others = known.where(period & ~F.col("scored_by").eqNullSafe(ENDPOINT))
+        rows = rows.unionByName(others.join(rows.select("transaction_id"), "transaction_id", "left_anti"))
     tables.replace(rows, predictions, period)
     collected = tables.read(spark, predictions).where(period & (F.col("scored_by") == ENDPOINT)).count()
     logger.info(

@@ -80,12 +80,15 @@ def rows(spark: SparkSession, schema: str) -> pd.DataFrame:
 
 
 def test_nothing_is_collected_before_anybody_has_asked(
-    spark: SparkSession, schema: str, model: str, caplog: pytest.LogCaptureFixture
+    spark: SparkSession, home: Path, schema: str, model: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     add_features(spark, schema, "a")
     run(schema, model)
     assert "0 rows collected" in caplog.text
-    assert not tables.exists(spark, f"{schema}.predictions")
+    assert rows(spark, schema).empty
+    add_requests(spark, home, schema, (asked("a"), answered(0.5)))
+    run(schema, model)
+    assert list(rows(spark, schema).index) == ["a"]
 
 
 def test_each_record_becomes_a_row(spark: SparkSession, home: Path, schema: str, model: str) -> None:
@@ -175,8 +178,8 @@ def test_the_endpoint_takes_the_place_of_the_batch_job(
         *("2 AS model_version", "'abc' AS git_commit", "current_timestamp() AS scored_at", "'batch' AS scored_by"),
     )
     add_requests(spark, home, schema, (asked("a"), answered(0.9)))
-    for _ in range(2):
-        tables.replace(batch, f"{schema}.predictions", tables.days("event_date", date(2026, 3, 1), RUN_DATE))
+    for before in (batch.drop("scored_by"), batch):
+        tables.replace(before, f"{schema}.predictions", tables.days("event_date", date(2026, 3, 1), RUN_DATE))
         for _ in range(2):
             run(schema, model)
             found = rows(spark, schema)
