@@ -39,13 +39,19 @@ def case(**answers: str) -> Any:
     return pytest.param(answers, id="-".join(f"{SHORT.get(name, name)}:{answer}" for name, answer in answers.items()))
 
 
-# Each pattern with each CI provider; the clouds take turns.
+# Each pattern with each CI provider, and with each way to use the model; the rest takes turns.
 COMBINATIONS = [
     {"deployment_pattern": pattern, "ci_provider": ci, "cloud": cloud}
     for (pattern, ci), cloud in zip(product(PATTERNS, CHOICES["ci_provider"]), cycle(CHOICES["cloud"]), strict=False)
+] + [
+    {"deployment_pattern": pattern, "ci_provider": ci, "inference": inference}
+    for (inference, pattern), ci in zip(
+        product(CHOICES["inference"][1:], PATTERNS), cycle(CHOICES["ci_provider"]), strict=False
+    )
 ]
 every_combination = pytest.mark.parametrize("answers", [case(**answers) for answers in COMBINATIONS])
 every_pattern = pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: f"pattern:{pattern}")
+every_inference = pytest.mark.parametrize("inference", CHOICES["inference"], ids=lambda answer: f"inference:{answer}")
 every_target = pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"target:{target}")
 
 

@@ -13,7 +13,7 @@ from databricks.bundles.experiments import MlflowExperiment
 from databricks.bundles.jobs import Job
 from databricks.bundles.registered_models import RegisteredModel
 from databricks.bundles.schemas import Schema
-from helpers import ROOT, bundle_files, every_pattern, every_target, load_bundle, strings
+from helpers import ROOT, bundle_files, every_inference, every_pattern, every_target, load_bundle, strings
 
 MODELS = {"jobs": Job, "schemas": Schema, "registered_models": RegisteredModel, "experiments": MlflowExperiment}
 SCHEMA = Path(os.environ.get("BUNDLE_SCHEMA", ROOT.parent / "shared" / "bundle-schema" / "jsonschema.json"))
@@ -78,9 +78,10 @@ def innermost(errors: Any) -> list[jsonschema.ValidationError]:
 
 
 @every_pattern
+@every_inference
 @every_target
-def test_every_resource_loads_as_databricks_types_it(pattern: str, target: str, bake: Bake) -> None:
-    resources = declared(bake(deployment_pattern=pattern), target)
+def test_every_resource_loads_as_databricks_types_it(pattern: str, inference: str, target: str, bake: Bake) -> None:
+    resources = declared(bake(deployment_pattern=pattern, inference=inference), target)
     assert resources.keys() == MODELS.keys()
     for kind, by_key in resources.items():
         for key, resource in by_key.items():
@@ -96,17 +97,21 @@ def test_a_typed_model_refuses_an_unknown_field() -> None:
 
 @needs_schema
 @every_pattern
-def test_bundle_files_follow_the_official_schema(pattern: str, bake: Bake, validator: Any) -> None:
-    for name, config in bundle_files(bake(deployment_pattern=pattern)).items():
+@every_inference
+def test_bundle_files_follow_the_official_schema(pattern: str, inference: str, bake: Bake, validator: Any) -> None:
+    for name, config in bundle_files(bake(deployment_pattern=pattern, inference=inference)).items():
         assert not complaints(validator, config), name
 
 
 @needs_schema
 @every_pattern
+@every_inference
 @every_target
-def test_merged_resources_follow_the_official_schema(pattern: str, target: str, bake: Bake, validator: Any) -> None:
+def test_merged_resources_follow_the_official_schema(
+    pattern: str, inference: str, target: str, bake: Bake, validator: Any
+) -> None:
     """After the merge no resource is partial any more, so that a missing field counts as well."""
-    resources = declared(bake(deployment_pattern=pattern), target)
+    resources = declared(bake(deployment_pattern=pattern, inference=inference), target)
     assert not complaints(validator, {"bundle": {"name": "project"}, "resources": resources})
 
 
@@ -118,8 +123,9 @@ def test_the_official_schema_refuses(validator: Any) -> None:
 
 
 @every_pattern
-def test_every_variable_is_declared_and_used(pattern: str, bake: Bake) -> None:
-    config = bundle_files(bake(deployment_pattern=pattern))
+@every_inference
+def test_every_variable_is_declared_and_used(pattern: str, inference: str, bake: Bake) -> None:
+    config = bundle_files(bake(deployment_pattern=pattern, inference=inference))
     variables = config["databricks.yml"]["variables"]
     used = set(re.findall(r"\$\{var\.(\w+)\}", " ".join(text for _, text in strings(config))))
     assert used == variables.keys()
@@ -145,10 +151,11 @@ def test_each_file_is_named_after_its_resource(pattern: str, bake: Bake) -> None
 
 
 @every_pattern
+@every_inference
 @every_target
-def test_jobs_are_built_to_be_operated(pattern: str, target: str, bake: Bake) -> None:
+def test_jobs_are_built_to_be_operated(pattern: str, inference: str, target: str, bake: Bake) -> None:
     """One run at a time, in a queue, within a time limit, and somebody hears of it."""
-    for key, job in declared(bake(deployment_pattern=pattern), target)["jobs"].items():
+    for key, job in declared(bake(deployment_pattern=pattern, inference=inference), target)["jobs"].items():
         assert job["max_concurrent_runs"] == 1, key
         assert job["queue"] == {"enabled": True}, key
         (rule,) = job["health"]["rules"]

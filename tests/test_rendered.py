@@ -111,6 +111,13 @@ RECEIVING_FILES = {
     "src/fraud_detection/receive.py",
 }
 RECEIVES = {"deploy-model", "hybrid"}
+# What scores tables, and what serves requests.
+BATCH_FILES = {"src/fraud_detection/predict.py"}
+REALTIME_FILES = {
+    *("docs/serving.md", "local/serving.py", "local/serving_story.py"),
+    *(f"src/fraud_detection/{name}.py" for name in ("ask_endpoint", "check_endpoint", "collect", "serving")),
+    *("tests/unit/test_collect.py", "tests/unit/test_serving.py"),
+}
 # How the paths of a CI provider's files begin.
 CI_FILES = {
     "github-actions": (".github/",),
@@ -140,6 +147,9 @@ def test_files_depend_on_the_answers_as_they_should(answers: dict[str, str], bak
     of_providers = {ci: {name for name in names if name.startswith(starts)} for ci, starts in CI_FILES.items()}
     assert {ci for ci, found in of_providers.items() if found} == {answers["ci_provider"]} - {"none"}
     assert ("docs/cicd-setup.md" in names) == (answers["ci_provider"] != "none")
+    inference = answers.get("inference", "batch")
+    using = (BATCH_FILES if inference != "realtime" else set()) | (REALTIME_FILES if inference != "batch" else set())
+    assert names & (BATCH_FILES | REALTIME_FILES) == using
     receiving = RECEIVING_FILES if answers["deployment_pattern"] in RECEIVES else set()
     assert names & RECEIVING_FILES == receiving
     # Models that are expensive to train are what deploy-model is for.
@@ -147,7 +157,7 @@ def test_files_depend_on_the_answers_as_they_should(answers: dict[str, str], bak
     assert names & {"docs/large-network.md"} == large
     others = names.difference(*of_providers.values()) - {"docs/cicd-setup.md"}
     default = {name for name in DEFAULT_FILES.split() if not name.startswith(CI_FILES["github-actions"])}
-    assert others == (default - {"docs/cicd-setup.md"}) | receiving | large
+    assert others == (default - {"docs/cicd-setup.md"} - BATCH_FILES) | using | receiving | large
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
