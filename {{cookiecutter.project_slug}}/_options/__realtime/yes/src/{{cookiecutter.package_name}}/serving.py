@@ -80,7 +80,9 @@ def traffic(endpoint: ServingEndpointDetailed) -> dict[str, int]:
     """Return the share of the requests that each version gets, in percent; nothing while none has ever served."""
     config = endpoint.config
     routes = (config.traffic_config.routes if config and config.traffic_config else None) or []
-    shares = {route.served_model_name: route.traffic_percentage for route in routes}
+    # Newer answers call a served model an entity, which older SDKs do not know.
+    names = [route.served_model_name or getattr(route, "served_entity_name", None) for route in routes]
+    shares = {name: route.traffic_percentage for name, route in zip(names, routes, strict=True)}
     entities = (config.served_entities if config else None) or []
     return {str(entity.entity_version): shares.get(entity.name, 0) for entity in entities}
 
