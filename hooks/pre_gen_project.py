@@ -9,7 +9,6 @@ ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 
 # Answers that do not work yet, and what to type instead. An answer leaves this table when its files arrive.
 NOT_YET = {
-    "compute": (("classic",), "serverless"),
     "inference": (("realtime", "batch-and-realtime"), "batch"),
 }
 # What the package must not be called: folders of the project, and packages that it imports.

@@ -23,7 +23,6 @@ COOKIECUTTER: dict[str, Any] = json.loads((ROOT / "cookiecutter.json").read_text
 QUESTIONS = {name: default for name, default in COOKIECUTTER.items() if not name.startswith("_")}
 # Answers that are refused until their files arrive. They leave this table together with the one in hooks/.
 LATER = {
-    "compute": {"classic"},
     "inference": {"realtime", "batch-and-realtime"},
 }
 CHOICES = {

@@ -13,11 +13,12 @@ from databricks.bundles.experiments import MlflowExperiment
 from databricks.bundles.jobs import Job
 from databricks.bundles.registered_models import RegisteredModel
 from databricks.bundles.schemas import Schema
-from helpers import ROOT, bundle_files, every_pattern, every_target, load_bundle, strings
+from helpers import CHOICES, ROOT, TARGETS, bundle_files, every_pattern, every_target, load_bundle, strings
 
 MODELS = {"jobs": Job, "schemas": Schema, "registered_models": RegisteredModel, "experiments": MlflowExperiment}
 SCHEMA = Path(os.environ.get("BUNDLE_SCHEMA", ROOT.parent / "shared" / "bundle-schema" / "jsonschema.json"))
 
+every_compute = pytest.mark.parametrize("compute", CHOICES["compute"])
 needs_schema = pytest.mark.skipif(
     not SCHEMA.exists(), reason=f"no {SCHEMA}: write one with `databricks bundle schema` and name it in BUNDLE_SCHEMA"
 )
@@ -96,17 +97,21 @@ def test_a_typed_model_refuses_an_unknown_field() -> None:
 
 @needs_schema
 @every_pattern
-def test_bundle_files_follow_the_official_schema(pattern: str, bake: Bake, validator: Any) -> None:
-    for name, config in bundle_files(bake(deployment_pattern=pattern)).items():
+@every_compute
+def test_bundle_files_follow_the_official_schema(pattern: str, compute: str, bake: Bake, validator: Any) -> None:
+    for name, config in bundle_files(bake(deployment_pattern=pattern, compute=compute)).items():
         assert not complaints(validator, config), name
 
 
 @needs_schema
 @every_pattern
 @every_target
-def test_merged_resources_follow_the_official_schema(pattern: str, target: str, bake: Bake, validator: Any) -> None:
+@every_compute
+def test_merged_resources_follow_the_official_schema(
+    pattern: str, target: str, compute: str, bake: Bake, validator: Any
+) -> None:
     """After the merge no resource is partial any more, so that a missing field counts as well."""
-    resources = declared(bake(deployment_pattern=pattern), target)
+    resources = declared(bake(deployment_pattern=pattern, compute=compute), target)
     assert not complaints(validator, {"bundle": {"name": "project"}, "resources": resources})
 
 
@@ -118,25 +123,28 @@ def test_the_official_schema_refuses(validator: Any) -> None:
 
 
 @every_pattern
-def test_every_variable_is_declared_and_used(pattern: str, bake: Bake) -> None:
-    config = bundle_files(bake(deployment_pattern=pattern))
-    variables = config["databricks.yml"]["variables"]
+@every_compute
+def test_every_variable_is_declared_and_used(pattern: str, compute: str, bake: Bake) -> None:
+    config = bundle_files(bake(deployment_pattern=pattern, compute=compute))
+    variables = {name: variable for file in config.values() for name, variable in file.get("variables", {}).items()}
     used = set(re.findall(r"\$\{var\.(\w+)\}", " ".join(text for _, text in strings(config))))
     assert used == variables.keys()
     for name, variable in variables.items():
         assert variable.get("description"), f"{name} has no description"
-    for target, settings in config["databricks.yml"]["targets"].items():
-        given = settings["variables"].keys()
+    for target in TARGETS:
+        settings = [file["targets"][target] for file in config.values() if target in file.get("targets", {})]
+        given = {name for setting in settings for name in setting.get("variables", {})}
         assert given <= variables.keys(), target
         assert {name for name, variable in variables.items() if "default" not in variable} <= given, target
 
 
 @every_pattern
-def test_each_file_is_named_after_its_resource(pattern: str, bake: Bake) -> None:
+@every_compute
+def test_each_file_is_named_after_its_resource(pattern: str, compute: str, bake: Bake) -> None:
     """`<name>.<type>.yml`, and what a test leaves behind beside the job that needs it."""
     types = {"job": "jobs", "schema": "schemas", "registered_model": "registered_models", "experiment": "experiments"}
-    for path, config in bundle_files(bake(deployment_pattern=pattern)).items():
-        if path == "databricks.yml":
+    for path, config in bundle_files(bake(deployment_pattern=pattern, compute=compute)).items():
+        if path in ("databricks.yml", "resources/compute.yml"):  # the second holds variables alone
             continue
         name, kind, _ = path.removeprefix("resources/").split(".")
         sections = [config, *config.get("targets", {}).values()]
@@ -156,9 +164,72 @@ def test_jobs_are_built_to_be_operated(pattern: str, target: str, bake: Bake) ->
         for event in ("on_failure", "on_duration_warning_threshold_exceeded"):
             assert job["email_notifications"][event] == ["ml-team@example.com"], key
         assert job["tags"] == {"project": "fraud-detection", "environment": target}, key
-        for environment in job["environments"]:
-            assert environment["spec"] == {"environment_version": "5", "dependencies": ["../dist/*.whl"]}, key
         for task in job["tasks"]:
-            assert ("environment_key" in task) == ("python_wheel_task" in task), f"{key}.{task['task_key']}"
             if task["task_key"] in ("train", "approval", "activate"):
                 assert "max_retries" not in task, f"{key}.{task['task_key']} must not start again by itself"
+
+
+@every_pattern
+@every_target
+def test_serverless_tasks_share_one_environment(pattern: str, target: str, bake: Bake) -> None:
+    for key, job in declared(bake(deployment_pattern=pattern), target)["jobs"].items():
+        assert "job_clusters" not in job, key
+        assert job["performance_target"] == ("PERFORMANCE_OPTIMIZED" if target == "dev" else "STANDARD"), key
+        (environment,) = job["environments"]
+        assert environment["spec"] == {"environment_version": "5", "dependencies": ["../dist/*.whl"]}, key
+        for task in job["tasks"]:
+            assert ("environment_key" in task) == ("python_wheel_task" in task), f"{key}.{task['task_key']}"
+            assert not {"job_cluster_key", "libraries"} & task.keys(), f"{key}.{task['task_key']}"
+
+
+@every_pattern
+@every_target
+@pytest.mark.parametrize("cloud", CHOICES["cloud"])
+def test_classic_tasks_share_one_cluster(pattern: str, target: str, cloud: str, bake: Bake) -> None:
+    spot = {
+        "azure": ("azure_attributes", "SPOT_WITH_FALLBACK_AZURE"),
+        "aws": ("aws_attributes", "SPOT_WITH_FALLBACK"),
+        "gcp": ("gcp_attributes", "PREEMPTIBLE_WITH_FALLBACK_GCP"),
+    }
+    project = bake(deployment_pattern=pattern, compute="classic", cloud=cloud)
+    for key, job in declared(project, target)["jobs"].items():
+        assert not {"environments", "performance_target"} & job.keys(), key
+        (shared,) = job["job_clusters"]
+        cluster = shared["new_cluster"]
+        assert Job.from_dict(job).job_clusters, key
+        assert cluster["spark_version"] == "18.x-cpu-ml-scala2.13", key
+        assert cluster["data_security_mode"] == "SINGLE_USER", "ML runtimes need dedicated access for Unity Catalog"
+        assert cluster.get("is_single_node", False) == (key in ("sample_data", "integration_test")), key
+        assert cluster.get("is_single_node", False) != ("autoscale" in cluster), key
+        attributes, availability = spot[cloud]
+        given = {name: value for name, value in cluster.items() if name.endswith("_attributes")}
+        if key == "training":
+            assert given == {attributes: {"availability": availability, "first_on_demand": 1}}, "the driver is no spot"
+        else:
+            assert not given, key
+        for task in job["tasks"]:
+            libraries = [{"whl": "../dist/*.whl"}] if "python_wheel_task" in task else None
+            assert task.get("libraries") == libraries, f"{key}.{task['task_key']}"
+            assert task.get("job_cluster_key") == (libraries and shared["job_cluster_key"]), f"{key}.{task['task_key']}"
+            assert "environment_key" not in task, f"{key}.{task['task_key']}"
+
+
+def test_a_cluster_that_lives_on_gets_every_change(bake: Bake) -> None:
+    """The Databricks CLI makes the version of the wheel from its date, and the project dates it by its sources."""
+    project = bake(compute="classic")
+    assert load_bundle(project, "dev")["presets"] == {"artifacts_dynamic_version": True}
+    assert not [target for target in ("staging", "prod") if "presets" in load_bundle(project, target)]
+    assert "presets" not in load_bundle(bake(), "dev")
+
+
+def test_training_moves_to_gpus_by_one_line(bake_anew: Bake) -> None:
+    project = bake_anew(compute="classic")
+    compute = project / "resources" / "compute.yml"
+    text = compute.read_text(encoding="utf-8")
+    assert text.count("<<: *cpu") == 1
+    compute.write_text(text.replace("<<: *cpu", "<<: *gpu"), encoding="utf-8")
+    jobs = declared(project, "prod")["jobs"]
+    cluster = jobs["training"]["job_clusters"][0]["new_cluster"]
+    assert Job.from_dict(jobs["training"]).job_clusters
+    assert cluster["spark_version"] == "18.x-gpu-ml-scala2.13" and "NC" in cluster["node_type_id"]
+    assert "gpu" not in jobs["inference"]["job_clusters"][0]["new_cluster"]["spark_version"]

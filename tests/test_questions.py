@@ -168,7 +168,7 @@ def test_environments_do_not_share_a_catalog(cookies: Cookies, capfd: pytest.Cap
 
 
 def test_several_problems_are_listed_together(cookies: Cookies, capfd: pytest.CaptureFixture[str]) -> None:
-    bad = {"package_name": "class", "prod_catalog": "a.b", "notification_email": "nobody", "compute": "classic"}
+    bad = {"package_name": "class", "prod_catalog": "a.b", "notification_email": "nobody", "inference": "realtime"}
     message = refusal(cookies, capfd, **bad)
     for question in bad:
         assert f"\n  {question}: " in message

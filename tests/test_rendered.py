@@ -41,6 +41,7 @@ DEFAULT_FILES = """
 README.md
 databricks.yml
 docs/cicd-setup.md
+docs/compute.md
 docs/deployment-pattern.md
 docs/onboarding.md
 docs/operations.md
@@ -55,6 +56,7 @@ local/story.py
 local/task.py
 notebooks/explore.py
 pyproject.toml
+resources/compute.yml
 resources/experiment.experiment.yml
 resources/inference.job.yml
 resources/integration_test.job.yml

@@ -21,7 +21,7 @@ from .task import TaskRun, execute
 # What the laptop honours or may ignore without changing results. Anything else in a job is refused by name.
 JOB_FIELDS = {
     *("id", "name", "description", "tags", "parameters", "tasks", "environments", "schedule", "queue", "permissions"),
-    *("max_concurrent_runs", "timeout_seconds", "health", "email_notifications", "job_clusters"),
+    *("max_concurrent_runs", "timeout_seconds", "health", "email_notifications", "job_clusters", "performance_target"),
 }
 TASK_FIELDS = {
     *("task_key", "description", "depends_on", "environment_key", "max_retries", "min_retry_interval_millis"),
