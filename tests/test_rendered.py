@@ -100,6 +100,7 @@ tests/unit/test_pattern.py
 tests/unit/test_registry.py
 tests/unit/test_report.py
 tests/unit/test_sample_data.py
+tests/unit/test_tables.py
 tests/unit/test_task.py
 tests/unit/test_validate.py
 """
