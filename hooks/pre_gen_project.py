@@ -49,8 +49,12 @@ def problems(answers):
                 "lower-case text without dots, spaces, slashes or quotes, for example fraud_detection",
             )
     catalogs = [answers[f"{name}_catalog"] for name in ENVIRONMENTS]
-    if len(set(catalogs)) < len(catalogs):
-        yield "dev_catalog", "two environments share a catalog", "a catalog of its own for each environment"
+    if len(set(catalogs)) < len(catalogs) and "{target}" not in answers["schema_name"]:
+        yield (
+            "dev_catalog",
+            "two environments share a catalog",
+            "a catalog of its own for each, or one schema each: schema_name=" + answers["schema_name"] + "_{target}",
+        )
     for question in (f"{name}_workspace_host" for name in ENVIRONMENTS):
         if not HOST.fullmatch(answers[question]):
             yield question, f"'{answers[question]}' is not a workspace address", "https:// and the host, without a path"

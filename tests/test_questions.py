@@ -7,7 +7,7 @@ import pytest
 import yaml
 from conftest import Bake
 from cookiecutter.exceptions import FailedHookException
-from helpers import CHOICES, COOKIECUTTER, LATER, PATTERNS, QUESTIONS, files
+from helpers import CHOICES, COOKIECUTTER, LATER, PATTERNS, QUESTIONS, TARGETS, files, load_bundle
 from pytest_cookies.plugin import Cookies
 
 CONTRACT = {
@@ -164,7 +164,18 @@ def test_a_bad_answer_is_refused(
 
 def test_environments_do_not_share_a_catalog(cookies: Cookies, capfd: pytest.CaptureFixture[str]) -> None:
     message = refusal(cookies, capfd, staging_catalog="dev")
-    assert "two environments share a catalog. Type a catalog of its own for each environment." in message
+    assert "two environments share a catalog. Type a catalog of its own for each, or one schema each: " in message
+    assert "schema_name=fraud_detection_{target}." in message
+
+
+def test_environments_that_share_a_catalog_have_schemas_of_their_own(bake: Bake) -> None:
+    project = bake(**dict.fromkeys(CATALOGS, "all-of-it"), schema_name="fraud_{target}", deployment_pattern="hybrid")
+    bundles = {target: load_bundle(project, target) for target in TARGETS}
+    schemas = [bundle["resources"]["schemas"]["schema"]["id"] for bundle in bundles.values()]
+    assert schemas == ["all-of-it.fraud_dev", "all-of-it.fraud_staging", "all-of-it.fraud_prod"]
+    assert bundles["staging"]["var"]["source_table"] == "all-of-it.fraud_prod.transactions"
+    assert bundles["prod"]["var"]["source_model"] == "all-of-it.fraud_staging.fraud_detection_model"
+    assert not [name for name, content in files(project).items() if b"fraud_{target}" in content]
 
 
 def test_several_problems_are_listed_together(cookies: Cookies, capfd: pytest.CaptureFixture[str]) -> None:

@@ -40,6 +40,7 @@ DEFAULT_FILES = """
 .pre-commit-config.yaml
 README.md
 databricks.yml
+docs/access.md
 docs/cicd-setup.md
 docs/compute.md
 docs/deployment-pattern.md
@@ -48,6 +49,7 @@ docs/operations.md
 docs/releasing.md
 local/__init__.py
 local/__main__.py
+local/access.py
 local/bundle.py
 local/engine.py
 local/jobs.py
@@ -88,6 +90,7 @@ src/fraud_detection/train.py
 src/fraud_detection/validate.py
 tests/conftest.py
 tests/integration/test_pipeline.py
+tests/unit/test_access.py
 tests/unit/test_bundle.py
 tests/unit/test_config.py
 tests/unit/test_data.py
