@@ -40,6 +40,8 @@ def declared(project: Path, target: str) -> dict[str, dict[str, Any]]:
         for task in job["tasks"]:
             if wheel := task.get("python_wheel_task"):
                 wheel["named_parameters"] = {name: str(value) for name, value in wheel["named_parameters"].items()}
+            if condition := task.get("condition_task"):
+                condition["left"] = str(condition["left"])
             if call := task.get("run_job_task"):
                 call["job_id"] = 1 + list(found["jobs"]).index(call["job_id"])
     return found

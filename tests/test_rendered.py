@@ -75,6 +75,7 @@ src/fraud_detection/config.py
 src/fraud_detection/config.schema.json
 src/fraud_detection/config.yml
 src/fraud_detection/data.py
+src/fraud_detection/data_profiling.py
 src/fraud_detection/drift.py
 src/fraud_detection/evaluate.py
 src/fraud_detection/features.py
@@ -94,6 +95,7 @@ tests/unit/test_access.py
 tests/unit/test_bundle.py
 tests/unit/test_config.py
 tests/unit/test_data.py
+tests/unit/test_data_profiling.py
 tests/unit/test_drift.py
 tests/unit/test_evaluate.py
 tests/unit/test_features.py
