@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Bake
-from helpers import TARGETS, commit, every_pattern, run
+from helpers import PATTERNS, ROOT, TARGETS, commit, every_pattern, run
 
 RECEIVING = ("deploy-model", "hybrid")
 RELEASE = "refs/tags/v1.2.0"
@@ -195,13 +195,18 @@ class GitHub:
             program.chmod(0o755)
 
 
+def need(*programs: str) -> None:
+    """Skip the test unless all of them are on the PATH."""
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not on the PATH")
+
+
 def put_on_github(rendered: Path, here: Path) -> GitHub:
     """Return a copy of a project below `here`, with all that its workflows need."""
     if sys.platform == "win32":
         pytest.skip("the workflows are written for Ubuntu, and act runs them on this machine")
-    for program in ("act", "bash", "git", "jq"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not on the PATH")
+    need("act", "bash", "git", "jq")
     project = here / "project"
     shutil.copytree(rendered, project)
     for path in (project / ".github" / "workflows").glob("*.yml"):
@@ -544,15 +549,180 @@ def test_names_of_branches_tags_and_titles_are_inert(github: GitHub) -> None:
     assert not (github.here / "home" / "hacked").exists()
 
 
+# What act does not enforce is read from the files.
+
+
+@pytest.fixture
+def project(bake: Bake, pattern: str) -> Path:
+    return bake(deployment_pattern=pattern, ci_provider="github-actions")
+
+
+@pytest.fixture
+def parsed(project: Path) -> dict[str, Any]:
+    return workflows(project)
+
+
+def scripts_of(job: dict[str, Any]) -> str:
+    """Return all that the steps of a job run, as one text."""
+    return "\n".join(step.get("run", "") for step in job["steps"])
+
+
+def logs_in(job: dict[str, Any]) -> bool:
+    return "databricks bundle" in scripts_of(job) or "uv run --locked models" in scripts_of(job)
+
+
+@every_pattern
+def test_triggers(parsed: dict[str, Any], pattern: str) -> None:
+    assert set(parsed) == {"operate", "pull-request", "release-code"} | (
+        {"release-model"} if pattern in RECEIVING else set()
+    )
+    assert parsed["pull-request"]["on"] == {"pull_request": {"branches": ["main"]}}
+    # A change of documents alone releases nothing.
+    ignored = ["**.md", "docs/**", "notebooks/**", ".github/dependabot.yml"]
+    assert parsed["release-code"]["on"] == {"push": {"branches": ["main"], "tags": ["v*"], "paths-ignore": ignored}}
+    for name in {"operate", "release-model"} & set(parsed):
+        assert set(parsed[name]["on"]) == {"workflow_dispatch"}
+
+
+@every_pattern
+def test_every_job_has_limits_and_the_least_permissions(parsed: dict[str, Any]) -> None:
+    for name, workflow in parsed.items():
+        assert workflow["permissions"] == {}, name
+        for key, job in workflow["jobs"].items():
+            where = f"{name}.{key}"
+            assert job["runs-on"] == "ubuntu-24.04", where
+            assert 0 < job["timeout-minutes"] <= 300, where
+            needed = {"contents": "read"} if "actions/checkout@" in json.dumps(job["steps"]) else {}
+            needed |= {"id-token": "write"} if logs_in(job) else {}
+            needed |= {"actions": "read"} if "approver.sh" in scripts_of(job) else {}
+            needed |= {"pull-requests": "write"} if "gh pr comment" in scripts_of(job) else {}
+            assert job["permissions"] == needed, where
+            # A token that can write never meets code of the request.
+            assert "pull-requests" not in needed or [list(step) for step in job["steps"]] == [["name", "env", "run"]]
+
+
+@every_pattern
+def test_who_logs_in_has_an_environment_and_waits_its_turn(parsed: dict[str, Any]) -> None:
+    for name, workflow in parsed.items():
+        for key, job in workflow["jobs"].items():
+            where = f"{name}.{key}"
+            if not logs_in(job):
+                assert "environment" not in job and "DATABRICKS_CLIENT_ID" not in json.dumps(job), where
+                continue
+            assert job["env"]["DATABRICKS_AUTH_TYPE"] == "github-oidc", where
+            if name == "pull-request":
+                assert job["env"]["DATABRICKS_CLIENT_ID"] == "${{ vars.DATABRICKS_PR_CLIENT_ID }}"
+                assert job["if"] == "github.event.pull_request.head.repo.full_name == github.repository"
+                assert "environment" not in job and not re.search("bundle (deploy|run|destroy)", scripts_of(job))
+                continue
+            assert job["env"]["DATABRICKS_CLIENT_ID"] == "${{ vars.DATABRICKS_CLIENT_ID }}", where
+            environment = job["environment"]
+            changes = "bundle deploy" in scripts_of(job) or "models promote" in scripts_of(job)
+            concurrency = workflow["concurrency"] if name == "operate" else job["concurrency"]
+            assert concurrency == {
+                "group": f"{'deploy' if changes else 'operate'}-{environment}",
+                "queue": "max",
+                "cancel-in-progress": False,
+            }, where
+            if name != "operate":
+                assert set(re.findall(r"--target (\w+)", scripts_of(job))) == {environment}, where
+    assert parsed["release-code"]["concurrency"]["cancel-in-progress"] is False
+    assert "concurrency" not in parsed.get("release-model", {})
+    for name in {"release-code", "release-model"} & set(parsed):
+        assert parsed[name]["jobs"]["prod"]["needs"] == "staging"
+    assert parsed["release-code"]["jobs"]["prod"]["if"] == "github.ref_type == 'tag'"
+
+
+@every_pattern
+def test_what_a_person_types_never_becomes_text_of_a_script(parsed: dict[str, Any]) -> None:
+    for name, key, step in steps_of(parsed):
+        assert "${{" not in step.get("run", ""), f"{name}.{key}"
+    texts = json.dumps({name: workflow["jobs"] for name, workflow in parsed.items()})
+    assert not re.search(r"github\.(head_ref|event\.(pull_request\.(title|body|head\.ref)|head_commit))", texts)
+    for name in {"operate", "release-model"} & set(parsed):
+        given = {f"${{{{ inputs.{question} }}}}" for question in parsed[name]["on"]["workflow_dispatch"]["inputs"]}
+        assert given <= set(re.findall(r"\$\{\{ inputs\.\w+ \}\}", json.dumps(parsed[name])))
+
+
+@every_pattern
+def test_each_target_brings_its_own_plan(parsed: dict[str, Any]) -> None:
+    jobs = parsed["pull-request"]["jobs"]
+    assert jobs["bundle"]["strategy"] == {"fail-fast": False, "matrix": {"target": list(TARGETS)}}
+    assert jobs["bundle"]["outputs"] == {target: f"${{{{ steps.plan.outputs.{target} }}}}" for target in TARGETS}
+    assert jobs["comment"]["needs"] == "bundle"
+    assert jobs["comment"]["if"] == "${{ !cancelled() && needs.bundle.result != 'skipped' }}"
+    (step,) = jobs["comment"]["steps"]
+    for target in TARGETS:
+        assert step["env"][target.upper()] == f"${{{{ needs.bundle.outputs.{target} }}}}"
+
+
+@every_pattern
+def test_nothing_is_cached_and_no_secret_is_named(project: Path, parsed: dict[str, Any]) -> None:
+    for name, key, step in steps_of(parsed):
+        action = step.get("uses", "").split("@")[0]
+        assert action in ("", "actions/checkout", "astral-sh/setup-uv", "databricks/setup-cli"), f"{name}.{key}"
+        if action == "actions/checkout":
+            assert step["with"]["persist-credentials"] is False
+        if action == "astral-sh/setup-uv":
+            assert step["with"]["enable-cache"] is False and re.fullmatch(r"\d+\.\d+\.\d+", step["with"]["version"])
+    for path in sorted((project / ".github").rglob("*.*")):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"secrets\.|DATABRICKS_TOKEN|CLIENT_SECRET|pull_request_target", text), path
+
+
+@every_pattern
+def test_packages_and_actions_are_kept_up_to_date(project: Path) -> None:
+    updates = yaml.safe_load((project / ".github" / "dependabot.yml").read_text(encoding="utf-8"))["updates"]
+    assert {entry["package-ecosystem"] for entry in updates} == {"github-actions", "uv"}
+    assert all(entry["cooldown"]["default-days"] >= 7 for entry in updates)
+
+
+# Linters, also over the workflows of the template itself
+
+
+@pytest.fixture(params=[*PATTERNS, "the-template"])
+def repository(request: pytest.FixtureRequest, bake: Bake) -> Path:
+    if request.param == "the-template":
+        return ROOT
+    return bake(deployment_pattern=request.param, ci_provider="github-actions")
+
+
+def test_actions_are_pinned_by_commit_and_named_by_version(repository: Path) -> None:
+    for path in sorted((repository / ".github" / "workflows").glob("*.yml")):
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if "uses:" in line]
+        for line in lines:
+            assert re.fullmatch(r"\s*- uses: [\w-]+/[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), (path, line)
+
+
+def test_linters_find_nothing(repository: Path) -> None:
+    need("actionlint", "shellcheck", "zizmor")  # actionlint hands the scripts to shellcheck
+    folder = repository / ".github"
+    files = sorted((folder / "workflows").glob("*.yml"))
+    assert files
+    schemas = [sys.executable, "-m", "check_jsonschema", "--builtin-schema"]
+    for command in (
+        ["actionlint", "-no-color", *files],
+        ["zizmor", "--offline", "--persona", "pedantic", "--no-progress", *files, folder / "dependabot.yml"],
+        [*schemas, "vendor.github-workflows", *files],
+        [*schemas, "vendor.dependabot", folder / "dependabot.yml"],
+        *(["shellcheck", script] for script in sorted(folder.glob("*.sh"))),
+    ):
+        result = run(*command, cwd=repository)
+        assert result.returncode == 0, result.stdout
+    # An exception is made where it applies, with its reason.
+    assert not [path for path in repository.rglob("zizmor.y*ml") if ".venv" not in path.parts]
+    for path in files:
+        for line in re.findall(r"zizmor: ignore.*|shellcheck disable.*", path.read_text(encoding="utf-8")):
+            assert re.fullmatch(r"zizmor: ignore\[[\w,-]+\] \w.*", line), (path, line)
+
+
 # With the real CLI
 
 
 @pytest.fixture
 def real(bake: Bake, pattern: str, tmp_path: Path) -> GitHub:
     """Return a project whose workflows reach a fake workspace for each target with the real CLI."""
-    for program in ("databricks", "uv"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not on the PATH")
+    need("databricks", "uv")
     host = os.environ.get("DATABRICKS_FAKE_HOST", "")
     if not re.match(r"http://(localhost|127\.0\.0\.1)\b", host):
         pytest.skip("no loopback address in DATABRICKS_FAKE_HOST")
