@@ -1,5 +1,6 @@
 """The bundle files, held against what Databricks publishes: typed models, and the schema of the configuration."""
 
+import functools
 import json
 import os
 import re
@@ -47,13 +48,18 @@ def declared(project: Path, target: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-@pytest.fixture(scope="session")
-def validator() -> jsonschema.protocols.Validator:
-    """The official schema of a bundle's configuration."""
+@functools.cache
+def official_schema() -> jsonschema.protocols.Validator:
+    """Return the official schema of a bundle's configuration."""
     text = SCHEMA.read_text(encoding="utf-8")
     # Python's regular expressions do not know the classes of Unicode by name.
     schema = json.loads(text.replace(r"[\\p{L}\\p{N}]", r"[^\\W_]").replace(r"\\p{L}", r"[^\\W\\d_]"))
     return jsonschema.validators.validator_for(schema)(schema)
+
+
+@pytest.fixture(scope="session")
+def validator() -> jsonschema.protocols.Validator:
+    return official_schema()
 
 
 def complaints(validator: jsonschema.protocols.Validator, config: Any) -> list[str]:
