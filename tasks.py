@@ -1,6 +1,6 @@
 """The commands of this repository, on every system: sets up .venv, then runs one of them.
 
-    python tasks.py demo|test|lint|benchmark|render
+    python tasks.py demo|test|lint|benchmark|render|golden
 
 Needs Python 3.11 or newer and nothing else. The Makefile calls this file.
 """
@@ -93,7 +93,12 @@ def benchmark() -> None:
         run(PYTHON, Path("benchmarks", script))
 
 
-TASKS = {task.__name__: task for task in (demo, test, lint, benchmark, render)}
+def golden() -> None:
+    """Write tests/golden anew: what the template gives, to be read in a review."""
+    run(PYTHON, Path("tests", "golden_tree.py"))
+
+
+TASKS = {task.__name__: task for task in (demo, test, lint, benchmark, render, golden)}
 
 
 def main() -> None:
