@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from itertools import combinations as combinations_of
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,22 @@ OPTIONS = CHOICES | {name: list(answers) for name, answers in TOGETHER.items()}
 def combinations() -> list[dict[str, str]]:
     """Return every combination of OPTIONS."""
     return [dict(zip(OPTIONS, chosen, strict=True)) for chosen in product(*OPTIONS.values())]
+
+
+def covering_pairs() -> list[dict[str, str]]:
+    """Return few combinations in which every two answers of different OPTIONS meet at least once: the greedy choice."""
+    everything = combinations()
+    missing = {pair for combination in everything for pair in pairs(combination)}
+    chosen = []
+    while missing:
+        best = max(everything, key=lambda combination: len(pairs(combination) & missing))
+        chosen.append(best)
+        missing -= pairs(best)
+    return chosen
+
+
+def pairs(combination: dict[str, str]) -> set[tuple[tuple[str, str], tuple[str, str]]]:
+    return set(combinations_of(combination.items(), 2))
 
 
 def answers(combination: dict[str, str]) -> dict[str, str]:

@@ -11,14 +11,15 @@ import shutil
 import subprocess
 import urllib.request
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Bake
 from helpers import PATTERNS, TARGETS, clean_environment, commit, load_bundle
+from product import answers, covering_pairs
 
 HOST = os.environ.get("DATABRICKS_FAKE_HOST", "")
 MISSING = [
@@ -194,3 +195,52 @@ def test_deploys_and_runs(workspace: Workspace) -> None:
     for key in sorted(everything - resources["jobs"].keys()):
         refused = workspace.databricks("bundle", "run", key, "--no-wait", fails=True)
         assert f'"{key}" not found' in refused.stdout + refused.stderr
+
+
+def calm(printed: str) -> str:
+    """Return what the CLI printed, once it is seen that it holds no warning and no error."""
+    assert not re.search(r"\b(warning|error)\b", printed, re.IGNORECASE), printed
+    return printed
+
+
+@pytest.mark.parametrize("combination", covering_pairs(), ids=lambda combination: "-".join(combination.values()))
+def test_every_pair_of_answers_is_deployed_and_destroyed(
+    combination: dict[str, str], bake_anew: Bake, tmp_path: Path
+) -> None:
+    project = bake_anew(**answers(combination) | {f"{target}_workspace_host": HOST for target in TARGETS})
+    commit(project)
+    shared = f"token-{uuid.uuid4().hex}"
+    workspaces = [
+        Workspace(project, target, tmp_path, shared if combination["workspaces"] == "one" else f"{shared}-{target}")
+        for target in TARGETS
+    ]
+    for workspace in workspaces:
+        result = workspace.databricks("bundle", "validate", "--strict")
+        calm(result.stdout + result.stderr)
+        plan = workspace.databricks("bundle", "plan").stdout
+        (wanted,) = re.findall(r"Plan: (\d+) to add, 0 to change, 0 to delete", plan)
+        result = workspace.databricks("bundle", "deploy", "--auto-approve")
+        assert f"{wanted} created, 0 changed, 0 deleted" in calm(result.stdout + result.stderr)
+        assert "0 to add, 0 to change, 0 to delete" in workspace.databricks("bundle", "plan").stdout
+
+    # Nothing of one target took the place of another's, be it in the same workspace.
+    for workspace in workspaces:
+        assert "0 to add, 0 to change, 0 to delete" in workspace.databricks("bundle", "plan").stdout
+
+    for workspace in workspaces:
+        if workspace.target == "prod":
+            refused = workspace.databricks("bundle", "destroy", "--auto-approve", fails=True)
+            assert "prevent_destroy" in refused.stdout + refused.stderr
+            model = project / "resources" / "model.registered_model.yml"
+            text = model.read_text(encoding="utf-8")
+            model.write_text(text.replace("prevent_destroy: true", "prevent_destroy: false"), encoding="utf-8")
+        workspace.databricks("bundle", "destroy", "--auto-approve")
+        assert not [key for key, resource in resources_of(workspace) if "id" in resource]
+    for token in {workspace.token for workspace in workspaces}:
+        assert not replace(workspaces[0], token=token).get("/api/2.2/jobs/list").get("jobs")
+
+
+def resources_of(workspace: Workspace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each resource of the bundle by its key; one that is deployed has an id."""
+    for resources in workspace.read("bundle", "summary")["resources"].values():
+        yield from resources.items()
