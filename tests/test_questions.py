@@ -158,6 +158,8 @@ def test_a_bad_answer_is_refused(
     message = refusal(cookies, capfd, **{"project_slug": "fraud-detection", question: answer})
     assert message.count(f"\n  {question}: ") == 1
     assert advice in message.partition(f"\n  {question}: ")[2].partition("\n  ")[0]
+    (line,) = [line for line in message.splitlines() if line.startswith(f"  {question}: ")]
+    assert line.endswith("."), "one line for each problem, whatever was typed"
     left_behind = [path for path in (tmp_path / "cookies").rglob("*") if path.name != "bake00"]
     assert not left_behind
 
