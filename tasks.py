@@ -43,9 +43,10 @@ def run(*command: str | Path, cwd: Path = ROOT) -> None:
 
 
 def set_up() -> None:
-    """Make .venv with the `dev` group of pyproject.toml, unless it is there already."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    requirements = project["dependency-groups"]["dev"]
+    """Make .venv with the `dev` group of pyproject.toml, unless it is there already. Programs that the tests need and
+    this machine lacks come along."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
+    requirements = groups["dev"] + (groups["npm"] if shutil.which("npm") is None else [])
     installed = VENV / "installed.json"
     if PYTHON.exists() and installed.exists() and json.loads(installed.read_text(encoding="utf-8")) == requirements:
         return
