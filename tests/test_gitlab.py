@@ -366,3 +366,44 @@ def test_versions_are_pinned(project: Path) -> None:
 def test_no_secret_is_stored(project: Path) -> None:
     for path in (project / ".gitlab-ci.yml", *(project / ".gitlab").iterdir(), *(project / "docs").glob("*.md")):
         assert not re.search(r"DATABRICKS_TOKEN\b|CLIENT_SECRET|dapi[0-9a-f]", path.read_text(encoding="utf-8")), path
+
+
+def test_linters_find_nothing(project: Path, tmp_path: Path) -> None:
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema"]
+    header, pipeline = (project / ".gitlab-ci.yml").read_text(encoding="utf-8").split("\n---\n")
+    for number, document in enumerate((header, pipeline)):  # GitLab reads two documents, its schema describes one
+        (tmp_path / f"{number}.yml").write_text(document + "\n", encoding="utf-8")
+    releases = sorted((project / ".gitlab").glob("*.yml"))
+    documents = [tmp_path / "0.yml", tmp_path / "1.yml", *releases]
+    rules = (
+        "{extends: default, rules: {line-length: {max: 130}, document-start: disable, "
+        "comments: {min-spaces-from-content: 1}}}"
+    )
+    for command in (
+        [*check, "vendor.gitlab-ci", "--data-transform", "gitlab-ci", *documents],
+        [*check, "vendor.renovate", project / "renovate.json"],
+        [sys.executable, "-m", "yamllint", "--strict", "--config-data", rules, project / ".gitlab-ci.yml", *releases],
+    ):
+        result = run(*command, cwd=tmp_path)
+        assert result.returncode == 0, result.stdout
+
+    if shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck is not on the PATH")
+    scripts = {"install": (project / ".gitlab" / "install-databricks-cli.sh").read_text(encoding="utf-8")}
+    for name, job in jobs_of(read(project)).items():
+        # As the runner joins them.
+        scripts[name] = "set -eo pipefail\n" + "\n".join([*job.get("before_script", []), *job["script"]])
+        if "after_script" in job:
+            scripts[f"{name}-after"] = "\n".join(job["after_script"])
+    for name, script in scripts.items():
+        (tmp_path / f"{name}.sh").write_text(script + "\n", encoding="utf-8")
+    result = run("shellcheck", "--shell=bash", *sorted(tmp_path.glob("*.sh")), cwd=tmp_path)
+    assert result.returncode == 0, result.stdout
+
+
+def test_the_schema_would_find_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "wrong.yml").write_text("job: {script: [true], needz: [other]}\n", encoding="utf-8")
+    wrong = run(
+        sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.gitlab-ci", "wrong.yml", cwd=tmp_path
+    )
+    assert "needz" in wrong.stdout
