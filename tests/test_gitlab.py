@@ -38,8 +38,9 @@ if call == ["databricks", "--version"]:
 names = ("DATABRICKS_AUTH_TYPE", "DATABRICKS_CLIENT_ID", "BUNDLE_VAR_code_approved_by", "CI_JOB_NAME")
 with open(os.environ["CALLS"], "a") as calls:
     calls.write(json.dumps([" ".join(call), {{name: os.environ.get(name) for name in names}}]) + "\\n")
-if "status" in call:
-    print("             staging\\nmodel        c.s.m\\nchampion     7\\nchallenger   8 (PASSED)")
+if "number" in call:
+    asked = call[call.index("--version") + 1] if "--version" in call else "champion"
+    print({{"champion": "7", "challenger": "8"}}.get(asked, asked))
 sys.exit(bool(os.environ.get("FAIL")) and os.environ["FAIL"] in " ".join(call))
 """
 
@@ -138,12 +139,13 @@ def code_release(pattern: str) -> list[str]:
 def model_release(pattern: str) -> list[str]:
     """Return the calls of a model release of version 5, in their order."""
     models = "uv run --locked models"
-    status = f"{models} status --target staging"
+    shown = [f"{models} status --target staging", f"{models} number --target staging"]
     promote = f"{models} promote --target prod --version"
     if pattern == "hybrid":
-        return [status, f"{promote} 5 --approve --by ada --reason https://gitlab.com/group/project/-/jobs/1"]
+        shown[-1] += " --version 5"
+        return [*shown, f"{promote} 5 --approve --by ada --reason https://gitlab.com/group/project/-/jobs/1"]
     accept = f"{models} promote --target staging --version 5"
-    return [accept, status, f"{promote} 7 --approve --by ada --reason https://gitlab.com/group/project/-/jobs/1"]
+    return [accept, *shown, f"{promote} 7 --approve --by ada --reason https://gitlab.com/group/project/-/jobs/1"]
 
 
 # Run
