@@ -1,11 +1,6 @@
-"""The Databricks CLI on the projects: it validates, deploys and runs them against a fake workspace.
-
-Needs `databricks` and `uv` on the PATH, and in DATABRICKS_FAKE_HOST the address of a fake workspace on this machine:
-the CLI's own `libs/testserver` is one. There each token has a workspace of its own.
-"""
+"""The Databricks CLI on the projects: it validates, deploys and runs them against a fake workspace."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -20,13 +15,9 @@ import pytest
 from conftest import Bake
 from helpers import PATTERNS, TARGETS, clean_environment, commit, load_bundle
 from product import answers, covering_pairs
+from real_cli import HOST, needs_workspace
 
-HOST = os.environ.get("DATABRICKS_FAKE_HOST", "")
-MISSING = [
-    *(f"no {program} on the PATH" for program in ("databricks", "uv") if shutil.which(program) is None),
-    *([] if re.match(r"http://(localhost|127\.0\.0\.1)\b", HOST) else ["no loopback address in DATABRICKS_FAKE_HOST"]),
-]
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=", ".join(MISSING))]
+pytestmark = [pytest.mark.slow, needs_workspace]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """GitLab CI/CD of a rendered project: every pipeline runs with gitlab-ci-local, and what that ignores is read.
 
-A stand-in for `databricks` and `uv` notes each call. gitlab-ci-local knows no `workflow`, environments, resource groups
+A stand-in for `databricks` and `uv` notes each call; with a fake workspace it hands them to the CLI.
+gitlab-ci-local knows no `workflow`, environments, resource groups
 or protected tags, and no inputs: the variables that they fill are set instead.
 """
 
@@ -18,6 +19,7 @@ import pytest
 import yaml
 from conftest import Bake
 from helpers import PATTERNS, clean_environment, commit, every_pattern, run
+from real_cli import PASS_ON, expected_jobs, hosted_answers, in_workspace, needs_workspace, real_programs
 
 RUNNER = "gitlab-ci-local@4.70.1"
 RSYNC = Path(__file__).parent / "rsync.py"  # no machine needs to have the real one
@@ -32,7 +34,11 @@ MERGE_REQUEST = {
 STAND_IN = """#!{python}
 import json, os, sys
 from pathlib import Path
-call = [Path(sys.argv[0]).name, *sys.argv[1:]]
+real = {real}
+name, arguments = Path(sys.argv[0]).name, sys.argv[1:]
+call = [name, *arguments]
+if name in real and arguments[0] == "build":
+    os.execv(real[name], [real[name], *arguments])  # the wheel, for the CLI
 if call == ["databricks", "--version"]:
     sys.exit(print("Databricks CLI v" + os.environ["DATABRICKS_CLI_VERSION"]))
 names = ("DATABRICKS_AUTH_TYPE", "DATABRICKS_CLIENT_ID", "BUNDLE_VAR_code_approved_by", "CI_JOB_NAME")
@@ -41,8 +47,9 @@ with open(os.environ["CALLS"], "a") as calls:
 if "number" in call:
     asked = call[call.index("--version") + 1] if "--version" in call else "champion"
     print({{"champion": "7", "challenger": "8"}}.get(asked, asked))
-sys.exit(bool(os.environ.get("FAIL")) and os.environ["FAIL"] in " ".join(call))
-"""
+if os.environ.get("FAIL") and os.environ["FAIL"] in " ".join(call):
+    sys.exit(1)
+{pass_on}"""
 
 Pipeline = Callable[..., tuple[int, list[str], list[dict[str, Any]], str]]
 
@@ -64,17 +71,20 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def pipeline(runner: Path, bake_anew: Bake, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """Return a function that runs a pipeline of a pattern: its exit code, the calls, their environments, the log."""
-    tools = tmp_path_factory.mktemp("tools")
-    for name in ("databricks", "uv"):
-        (tools / name).write_text(STAND_IN.format(python=sys.executable), encoding="utf-8")
-    (tools / "rsync").write_text(f'#!/bin/sh\nexec "{sys.executable}" "{RSYNC}" "$@"\n', encoding="utf-8")
-    for tool in tools.iterdir():
-        tool.chmod(0o755)
-    projects: dict[tuple[str, bool], Path] = {}
+    tools = {real: tmp_path_factory.mktemp("tools") for real in (False, True)}
+    for real, folder in tools.items():
+        program = STAND_IN.format(python=sys.executable, real=real_programs() if real else {}, pass_on=PASS_ON)
+        for name in ("databricks", "uv"):
+            (folder / name).write_text(program, encoding="utf-8")
+        (folder / "rsync").write_text(f'#!/bin/sh\nexec "{sys.executable}" "{RSYNC}" "$@"\n', encoding="utf-8")
+        for tool in folder.iterdir():
+            tool.chmod(0o755)
+    projects: dict[tuple[str, bool, bool], Path] = {}
 
-    def project_of(pattern: str, reviewed: bool) -> Path:
-        if (pattern, reviewed) not in projects:
-            project = projects[pattern, reviewed] = bake_anew(deployment_pattern=pattern, ci_provider="gitlab-ci")
+    def project_of(pattern: str, reviewed: bool, real: bool) -> Path:
+        if (pattern, reviewed, real) not in projects:
+            answers = {"deployment_pattern": pattern, "ci_provider": "gitlab-ci"} | (hosted_answers() if real else {})
+            project = projects[pattern, reviewed, real] = bake_anew(**answers)
             commit(project)
             origin = tmp_path_factory.mktemp("origin") / "project.git"
             for arguments in (
@@ -90,10 +100,15 @@ def pipeline(runner: Path, bake_anew: Bake, tmp_path_factory: pytest.TempPathFac
             if not reviewed:
                 (project / "more.txt").write_text("not on main\n", encoding="utf-8")
                 commit(project)
-        return projects[pattern, reviewed]
+        return projects[pattern, reviewed, real]
 
     def start(
-        pattern: str, play: tuple[str, ...] = (), fail: str = "", reviewed: bool = True, **variables: str
+        pattern: str,
+        play: tuple[str, ...] = (),
+        fail: str = "",
+        reviewed: bool = True,
+        real: bool = False,
+        **variables: str,
     ) -> tuple[int, list[str], list[dict[str, Any]], str]:
         home = tmp_path_factory.mktemp("home")
         calls = home / "calls"
@@ -105,16 +120,17 @@ def pipeline(runner: Path, bake_anew: Bake, tmp_path_factory: pytest.TempPathFac
             settings += ["--unset-variable", "CI_COMMIT_BRANCH"]  # as GitLab does
         command = [runner, "--force-shell-executor", "--shell-isolation", "--no-artifacts-to-source", "--home", home]
         command += ["--concurrency", "1", "--state-dir", f".gitlab-ci-local/{home.name}", *settings]
+        of_cli = {"HOME": str(home), "DATABRICKS_CACHE_ENABLED": "false"} if real else {}
         if play:
             command += ["--manual", *play]
         result = subprocess.run(
             list(map(str, command)),
-            cwd=project_of(pattern, reviewed),
-            env=clean_environment(PATH=f"{tools}{os.pathsep}{os.environ['PATH']}"),
+            cwd=project_of(pattern, reviewed, real),
+            env=clean_environment(PATH=f"{tools[real]}{os.pathsep}{os.environ['PATH']}", **of_cli),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         lines = calls.read_text(encoding="utf-8").splitlines() if calls.exists() else []
         noted = [json.loads(line) for line in lines]
@@ -260,6 +276,30 @@ def test_operations_run_one_command(target: str, pipeline: Pipeline) -> None:
         assert calls == [command], log
     if target == "prod":
         assert pipeline("hybrid", ACTION="status", TARGET="prod")[1] == [], "prod waits"
+
+
+@pytest.mark.slow
+@needs_workspace
+@every_pattern
+def test_a_release_with_the_cli(pattern: str, pipeline: Pipeline) -> None:
+    """The CLI logs in with the token of the job, plans, deploys, and starts the integration test.
+
+    The fake workspace cannot run our jobs, so the integration test counts as passed once it has started.
+    """
+    job = {"DATABRICKS_OIDC_TOKEN": "token of the job", "CI_JOB_URL": "https://job"}
+    code, _, _, log = pipeline(pattern, real=True, **MERGE_REQUEST | job)
+    assert code == 0, log
+    assert "Plan: " in log
+    code, calls, _, log = pipeline(pattern, play=("prod",), real=True, CI_COMMIT_TAG="v1.0.0", **job)
+    assert code == 0, log
+    assert calls == code_release(pattern)
+    (slug,) = set(re.findall(r"\bfraud-[0-9a-f]{8}\b", log))
+    jobs, started = in_workspace(slug)
+    deployed = [call.split()[-1] for call in calls if "bundle deploy" in call]
+    assert set(jobs) == expected_jobs(pattern, *deployed)
+    assert started == [f"integration_test ({deployed[0]})"]
+    if pattern == "deploy-code":
+        assert "ada (v1.0.0, https://job)" in json.dumps(jobs["training (prod)"])
 
 
 # Read
