@@ -7,16 +7,20 @@ import shutil
 import stat
 import sys
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 from azure_pipelines import Pipeline, Result, UnknownConstructError, evaluate, read
 from azure_pipelines import Scope as ExpressionScope
 from conftest import Bake
-from helpers import commit, every_pattern, run
+from helpers import clean_environment, commit, every_pattern, run
 from jsonschema import Draft7Validator
+from real_cli import PASS_ON, expected_jobs, hosted_answers, in_workspace, needs_workspace, real_programs
 
 NEEDED = ("bash", "git", "jq", "sha256sum", "unzip", "awk")
 MISSING = [program for program in NEEDED if shutil.which(program) is None]
@@ -39,6 +43,9 @@ from pathlib import Path
 
 here = Path({here!r})
 name, arguments = Path(sys.argv[0]).name, sys.argv[1:]
+real = {real}
+if name in real and arguments[0] == "build":
+    os.execv(real[name], [real[name], *arguments])  # the wheel, for the CLI
 line = " ".join([name, *arguments])
 kept = ("DATABRICKS_", "BUNDLE_VAR_", "SYSTEM_ACCESSTOKEN")
 shown = {{key: value for key, value in os.environ.items() if key.startswith(kept)}}
@@ -59,7 +66,7 @@ elif "models status" in line:
 elif "models number" in line:
     asked = arguments[arguments.index("--version") + 1] if "--version" in arguments else "champion"
     print({{"champion": "12", "challenger": "13"}}.get(asked, asked))
-"""
+{pass_on}"""
 
 
 @dataclass
@@ -78,6 +85,7 @@ class Azure:
     project: Path
     here: Path
     predefined: dict[str, str] = field(default_factory=dict)
+    inherited: dict[str, str] = field(default_factory=dict)  # the environment of the agent
 
     def run(self, pipeline: str, **parameters: str) -> Result:
         (self.here / "calls.jsonl").write_text("")
@@ -85,7 +93,11 @@ class Azure:
             f"databricks-{name}": {"DATABRICKS_CLIENT_ID": f"identity-of-{name}"}
             for name in ("pull-request", "dev", "staging", "prod")
         }
-        environment = {"PATH": f"{self.here / 'bin'}{os.pathsep}{os.environ['PATH']}", "HOME": str(self.here)}
+        environment = self.inherited | {
+            "PATH": f"{self.here / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(self.here),
+        }
+
         predefined = {
             "System.AccessToken": "token-of-the-job",
             "System.CollectionUri": "https://dev.azure.com/example/",
@@ -133,14 +145,19 @@ class Azure:
 
 @pytest.fixture
 def azure(bake: Bake, tmp_path: Path, pattern: str) -> Azure:
+    return in_azure(bake(deployment_pattern=pattern, ci_provider="azure-devops"), tmp_path, {})
+
+
+def in_azure(rendered: Path, tmp_path: Path, real: dict[str, str]) -> Azure:
+    """Return a copy of a project in Azure DevOps, whose stand-ins pass calls on to the programs in `real`."""
     project = tmp_path / "project"
-    shutil.copytree(bake(deployment_pattern=pattern, ci_provider="azure-devops"), project)
+    shutil.copytree(rendered, project)
     commit(project)
     assert run("git", "update-ref", "refs/remotes/origin/main", "HEAD", cwd=project).returncode == 0
     binaries = tmp_path / "bin"
     binaries.mkdir()
     program = binaries / "uv"
-    program.write_text(STAND_IN.format(python=sys.executable, here=str(tmp_path)))
+    program.write_text(STAND_IN.format(python=sys.executable, here=str(tmp_path), real=real, pass_on=PASS_ON))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     for name in ("pipx", "curl"):
         shutil.copy(program, binaries / name)
@@ -414,6 +431,61 @@ def test_operate(azure: Azure, parameters: dict[str, str], line: str) -> None:
     assert azure.lines() == [line], result.log
     assert result.environments == {"operate.operate": parameters.get("target", "staging")}
     check_identities(azure)
+
+
+class TokenOfTheJob(BaseHTTPRequestHandler):
+    """Gives a token to a job that shows its own, as Azure DevOps does."""
+
+    def do_POST(self) -> None:
+        known = self.headers["Authorization"] == "Bearer token-of-the-job" and (
+            self.path == "/0000-project/_apis/distributedtask/hubs/build/plans/plan/jobs/job/oidctoken"
+            "?api-version=7.2-preview.1"
+        )
+        self.send_response(200 if known else 401)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(b'{"oidcToken": "who this job is"}')
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def tokens() -> Iterator[str]:
+    """The address where jobs ask for their tokens."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), TokenOfTheJob) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.slow
+@needs_workspace
+@every_pattern
+def test_a_release_with_the_cli(bake_anew: Bake, tmp_path: Path, pattern: str, tokens: str) -> None:
+    """The CLI logs in with what Azure DevOps gives to the job, plans, deploys, and starts the integration test.
+
+    The fake workspace cannot run our jobs, so the integration test counts as passed once it has started.
+    """
+    project = bake_anew(deployment_pattern=pattern, ci_provider="azure-devops", **hosted_answers())
+    azure = in_azure(project, tmp_path, real_programs())
+    azure.inherited = clean_environment(DATABRICKS_CACHE_ENABLED="false")
+    job = {"System.TeamFoundationCollectionUri": tokens, "System.HostType": "build", "System.PlanId": "plan"}
+    azure.predefined = job | {"System.JobId": "job"}
+    result = azure.run("pull-request")
+    assert set(result.jobs.values()) == {"Succeeded"}, result.log
+    assert all("Plan: " in summary for summary in result.summaries)
+
+    azure.predefined |= TAG
+    result = azure.run("release-code")
+    assert set(result.stages.values()) == {"Succeeded"}, result.log
+    assert azure.lines() == STAGING[pattern] + PROD
+    jobs, started = in_workspace(project.name)
+    deployed = [line.split()[-1] for line in azure.lines() if "bundle deploy" in line]
+    assert set(jobs) == expected_jobs(pattern, *deployed)
+    assert started == [f"integration_test ({deployed[0]})"]
+    if pattern == "deploy-code":
+        assert f"grace@example.com (v1.2.0, {RUN})" in json.dumps(jobs["training (prod)"])
 
 
 # What the interpreter does not enforce is read from the files.

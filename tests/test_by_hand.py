@@ -10,12 +10,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from conftest import Bake
 from helpers import clean_environment, commit, every_pattern, run
+from real_cli import PASS_ON, expected_jobs, hosted_answers, in_workspace, needs_workspace, real_programs
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not on the PATH")
 
@@ -25,8 +27,11 @@ STAND_IN = """
 import json, os, sys
 from pathlib import Path
 
-here = Path(__file__).parent
-line = " ".join([Path(__file__).stem, *sys.argv[1:]])
+here, name, arguments = Path(__file__).parent, Path(__file__).stem, sys.argv[1:]
+real = json.loads((here / "real.json").read_text(encoding="utf-8"))
+if name in real and arguments[0] == "build":
+    os.execv(real[name], [real[name], *arguments])  # the wheel, for the CLI
+line = " ".join([name, *arguments])
 with (here / "calls.jsonl").open("a", encoding="utf-8") as calls:
     calls.write(json.dumps([line, os.environ.get("BUNDLE_VAR_code_approved_by")]) + "\\n")
 if (here / "fails").exists() and (here / "fails").read_text(encoding="utf-8") in line:
@@ -40,7 +45,7 @@ if "models number" in line:
 def put_stand_in(folder: Path, name: str) -> None:
     """Make `name` a program on this system that runs the stand-in."""
     script = folder / f"{name}.py"
-    script.write_text(STAND_IN, encoding="utf-8")
+    script.write_text(STAND_IN + PASS_ON, encoding="utf-8")
     program = folder / (f"{name}.bat" if os.name == "nt" else name)
     start = '@"{}" "{}" %*\r\n' if os.name == "nt" else '#!/bin/sh\nexec "{}" "{}" "$@"\n'
     program.write_text(start.format(sys.executable, script), encoding="utf-8")
@@ -53,6 +58,7 @@ class Desk:
 
     project: Path
     tools: Path
+    token: str = ""
 
     def start(self, *command: str, answer: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command in the project; `answer` is what is typed when it asks."""
@@ -60,6 +66,8 @@ class Desk:
             f"GIT_{role}_{what}": "ada@example.com" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
         }
         environment = clean_environment(PATH=f"{self.tools}{os.pathsep}{os.environ['PATH']}", **identity)
+        if self.token:
+            environment |= {"DATABRICKS_TOKEN": self.token, "DATABRICKS_CACHE_ENABLED": "false"}
         program = shutil.which(command[0], path=environment["PATH"]) or command[0]
         return subprocess.run(
             [program, *command[1:]],
@@ -99,14 +107,20 @@ class Desk:
 @pytest.fixture
 def desk(bake: Bake, tmp_path: Path, pattern: str) -> Desk:
     """A project of the pattern, on the branch main, without a git host."""
+    return desk_with(bake(deployment_pattern=pattern, ci_provider="none"), tmp_path, {})
+
+
+def desk_with(rendered: Path, tmp_path: Path, real: dict[str, str], token: str = "") -> Desk:
+    """Return a desk with a copy of a project, whose stand-ins pass calls on to the programs in `real`."""
     project, tools = tmp_path / "project", tmp_path / "tools"
-    shutil.copytree(bake(deployment_pattern=pattern, ci_provider="none"), project)
+    shutil.copytree(rendered, project)
     commit(project)
     assert run("git", "branch", "--move", "main", cwd=project).returncode == 0
     tools.mkdir()
+    (tools / "real.json").write_text(json.dumps(real), encoding="utf-8")
     for name in ("databricks", "uv"):
         put_stand_in(tools, name)
-    return Desk(project, tools)
+    return Desk(project, tools, token)
 
 
 def with_host(desk: Desk) -> Path:
@@ -259,6 +273,27 @@ def test_the_model_of_somebody_else_can_be_released(desk: Desk) -> None:
 def test_there_is_no_model_release_where_prod_trains(desk: Desk) -> None:
     result = desk.release("model")
     assert result.returncode == 2 and "invalid choice: 'model'" in result.stdout
+
+
+@pytest.mark.slow
+@needs_workspace
+@every_pattern
+def test_a_release_with_the_cli(bake_anew: Bake, tmp_path: Path, pattern: str) -> None:
+    """The CLI validates, plans, deploys, and starts the integration test.
+
+    The fake workspace cannot run our jobs, so the integration test counts as passed once it has started.
+    """
+    rendered = bake_anew(deployment_pattern=pattern, ci_provider="none", **hosted_answers())
+    desk = desk_with(rendered, tmp_path, real_programs(), f"token-{uuid.uuid4().hex}")
+    result = desk.release(*CODE, answer="Ada Example\n")
+    assert result.returncode == 0, result.stdout
+    assert desk.lines == code_release(pattern)
+    jobs, started = in_workspace(rendered.name, desk.token)
+    deployed = [line.split()[-1] for line in desk.lines if "bundle deploy" in line]
+    assert set(jobs) == expected_jobs(pattern, *deployed)
+    assert started == [f"integration_test ({deployed[0]})"]
+    if pattern == "deploy-code":
+        assert "Ada Example (v1.2.0)" in json.dumps(jobs["training (prod)"])
 
 
 def commands(project: Path, document: str, heading: str) -> list[list[str]]:
