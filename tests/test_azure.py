@@ -50,6 +50,8 @@ line = " ".join([name, *arguments])
 kept = ("DATABRICKS_", "BUNDLE_VAR_", "SYSTEM_ACCESSTOKEN")
 shown = {{key: value for key, value in os.environ.items() if key.startswith(kept)}}
 said = sys.stdin.read().strip() if name == "curl" and "@-" in arguments else ""
+if "--data" in arguments:
+    said = Path(arguments[arguments.index("--data") + 1][1:]).read_text()
 with (here / "calls.jsonl").open("a") as calls:
     calls.write(json.dumps({{"line": line, "environment": shown, "input": said}}) + "\\n")
 if (here / "fails").exists() and (here / "fails").read_text() in line:
@@ -223,6 +225,37 @@ def test_pull_request_checks_every_target_and_deploys_nothing(azure: Azure) -> N
     assert azure.lines("uv ") == checks
     check_identities(azure, before="pull-request")
     assert len(result.summaries) == 3
+
+
+@pytest.mark.parametrize("pattern", ["deploy-code"])
+def test_the_plan_is_shown_on_the_request(azure: Azure) -> None:
+    azure.predefined = {"System.PullRequest.PullRequestId": "12", "Build.Repository.ID": "repository"}
+    address = "https://dev.azure.com/example/0000-project/_apis/git/repositories/repository/pullRequests/12/threads"
+    others = {"id": 3, "comments": [{"id": 1, "content": "Looks good"}, {"id": 2}]}
+    (azure.here / "threads").write_text(json.dumps({"value": [others]}))
+    (azure.here / "1").write_text("{}")
+    assert set(azure.run("pull-request").jobs.values()) == {"Succeeded"}
+    written = [call for call in azure.calls if "--data" in call.line]
+    assert [f"--request POST --data @{call.line.split('@')[-1]}" in call.line for call in written] == [True] * 3
+    for call, target in zip(written, ("dev", "staging", "prod"), strict=True):
+        assert call.line.endswith(f" {address}?api-version=7.1") and "token-of-the-job" not in call.line
+        thread = json.loads(call.input)
+        assert thread["status"] == "closed"
+        assert thread["comments"][0]["content"].startswith(f"### What a first deployment to {target} would make\n")
+
+    # The next run of the same request replaces what stands there.
+    ours = {"id": 4, "comments": [{"id": 1, "content": "### What a first deployment to prod would make\nold"}]}
+    (azure.here / "threads").write_text(json.dumps({"value": [others, ours]}))
+    azure.run("pull-request")
+    (replaced,) = (call for call in azure.calls if "--request PATCH" in call.line)
+    assert replaced.line.endswith(f" {address}/4/comments/1?api-version=7.1")
+    assert json.loads(replaced.input)["content"].startswith("### What a first deployment to prod would make")
+
+    # Nothing depends on the right to comment.
+    azure.fail("/threads?")
+    result = azure.run("pull-request")
+    assert set(result.jobs.values()) == {"Succeeded"} and len(result.summaries) == 3
+    assert "The plan is in the tab Extensions only" in result.log
 
 
 @every_pattern
@@ -538,7 +571,7 @@ def test_scripts_hold_no_parameters_no_macros_and_stop_at_the_first_error(parsed
             assert "$(Build." not in script, (name, script)
             single = script.lstrip().startswith(("case ", "if ", "{")) or "\n" not in script.strip()
             assert single or script.startswith("set -euo pipefail"), (name, script)
-            reaches = any(word in script for word in ("databricks bundle", "uv run --locked models", "approver.sh"))
+            reaches = any(word in script for word in ("databricks bundle", "uv run --locked models", ".sh"))
             mapped = step.get("env", {}).get("SYSTEM_ACCESSTOKEN")
             assert mapped == ("$(System.AccessToken)" if reaches else None), (name, step)
 
@@ -563,7 +596,7 @@ def test_linters_find_nothing(bake: Bake, tmp_path: Path, pattern: str) -> None:
     schema_file = Path(check_jsonschema.__file__).parent / "builtin_schemas" / "vendor" / "azure-pipelines.json"
     # Not with the command check-jsonschema, whose regular expressions refuse a pattern of this schema.
     schema = Draft7Validator(json.loads(schema_file.read_text(encoding="utf-8")))
-    scripts = [(folder / "approver.sh").read_text()]
+    scripts = [file.read_text() for file in sorted(folder.glob("*.sh"))]
     for file in sorted(folder.rglob("*.yml")):
         content = read(file)
         assert [error.message for error in schema.iter_errors(content)] == [], file
