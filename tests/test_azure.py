@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import sys
@@ -586,6 +587,15 @@ def test_nothing_is_cached_and_no_secret_is_named(bake: Bake, pattern: str) -> N
     assert checkout == {"checkout": "self", "fetchDepth": "0", "persistCredentials": "false"}
 
 
+def test_every_version_is_kept_up_to_date(bake: Bake) -> None:
+    project = bake(deployment_pattern="hybrid", ci_provider="azure-devops")
+    text = (project / "azure-pipelines" / "steps" / "set-up.yml").read_text()
+    managers = json.loads((project / "renovate.json").read_text())["customManagers"]
+    patterns = [manager["matchStrings"][0].replace("?<", "?P<") for manager in managers]
+    found = [version for pattern in patterns for version in re.findall(pattern, text)]
+    assert sorted(found) == sorted(re.findall(r"_VERSION: (\d\S+)", text)) and len(found) == 2
+
+
 @every_pattern
 def test_linters_find_nothing(bake: Bake, tmp_path: Path, pattern: str) -> None:
     check_jsonschema = pytest.importorskip("check_jsonschema")  # brings the schema
@@ -601,6 +611,9 @@ def test_linters_find_nothing(bake: Bake, tmp_path: Path, pattern: str) -> None:
         content = read(file)
         assert [error.message for error in schema.iter_errors(content)] == [], file
         scripts += [step["bash"] for step in steps_of(content)]
+    renovate = folder.parent / "renovate.json"
+    result = run(sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.renovate", renovate, cwd=folder)
+    assert result.returncode == 0, result.stdout
     rules = (
         "{extends: default, rules: {line-length: {max: 130}, document-start: disable, "
         "comments: {min-spaces-from-content: 1}}}"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import Bake
-from helpers import PATTERNS, TARGETS, clean_environment, commit, load_bundle
+from helpers import COMBINATIONS, PATTERNS, TARGETS, clean_environment, commit, load_bundle
 from product import answers, covering_pairs
 from real_cli import HOST, needs_workspace
 
@@ -235,3 +235,36 @@ def resources_of(workspace: Workspace) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each resource of the bundle by its key; one that is deployed has an id."""
     for resources in workspace.read("bundle", "summary")["resources"].values():
         yield from resources.items()
+
+
+def test_the_documents_name_commands_and_flags_that_the_cli_has(bake: Bake) -> None:
+    found: dict[tuple[str, ...], str] = {}
+    for combination in COMBINATIONS:
+        project = bake(**combination)
+        for page in (project / "README.md", *(project / "docs").glob("*.md")):
+            for block in re.findall(
+                r"^```shell\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+            ):
+                for line in block.splitlines():
+                    if line.startswith("databricks "):
+                        words = re.sub(r'"[^"]*"|<[^>]*>', "VALUE", line).split()[1:]
+                        found[tuple(words)] = page.name
+    assert len(found) > 20
+    helps: dict[tuple[str, ...], str] = {}
+    for words, page in found.items():
+        names = []
+        for word in words:
+            if not re.fullmatch(r"[a-z-]+", word) or word.startswith("-"):
+                break
+            names.append(word)
+        for length in range(len(names), 0, -1):  # what follows the name of the command are its arguments
+            command = tuple(names[:length])
+            if command not in helps:
+                shown = subprocess.run(["databricks", *command, "--help"], capture_output=True, text=True, timeout=60)
+                helps[command] = shown.stdout
+            if f"databricks {' '.join(command)} " in helps[command]:
+                break
+        else:
+            raise AssertionError(f"{page}: there is no command databricks {' '.join(words)}")
+        for flag in (word for word in words if word.startswith("--")):
+            assert re.search(rf"(^|\s){flag}\b", helps[command]), f"{page}: databricks {' '.join(words)}: {flag}"

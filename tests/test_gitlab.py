@@ -381,6 +381,12 @@ def test_deployments_have_their_own_identity_and_wait_for_each_other(project: Pa
     assert "cache" not in config["default"] and "cache" not in config["tests"]
 
 
+def test_the_plan_is_shown_on_the_request(project: Path) -> None:
+    job = read(project)["bundle"]
+    assert 'databricks bundle plan --target "$BUNDLE_TARGET" > plan.txt' in job["script"]
+    assert job["artifacts"]["expose_as"] and job["artifacts"]["paths"] == ["plan.txt"]
+
+
 def test_inputs_are_values_and_nothing_else(project: Path) -> None:
     header, config = yaml.safe_load_all((project / ".gitlab-ci.yml").read_text(encoding="utf-8"))
     text = (project / ".gitlab-ci.yml").read_text(encoding="utf-8")

@@ -123,7 +123,7 @@ RECEIVES = {"deploy-model", "hybrid"}
 CI_FILES = {
     "github-actions": (".github/",),
     "azure-devops": ("azure-pipelines", ".azure"),
-    "gitlab-ci": (".gitlab", "renovate.json"),
+    "gitlab-ci": (".gitlab",),
     "none": ("release.py",),
 }
 ILLEGAL_ON_WINDOWS = re.compile(r'[<>:"|?*\\\x00-\x1f]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE)
@@ -148,13 +148,16 @@ def test_files_depend_on_the_answers_as_they_should(answers: dict[str, str], bak
     names = set(files(bake(**answers)))
     of_providers = {ci: {name for name in names if name.startswith(starts)} for ci, starts in CI_FILES.items()}
     assert {ci for ci, found in of_providers.items() if found} == {answers["ci_provider"]}
+    # Where the host brings no updates of dependencies itself.
+    renovated = {"renovate.json"} if answers["ci_provider"] in ("azure-devops", "gitlab-ci") else set()
+    assert names & {"renovate.json"} == renovated
     assert ("docs/cicd-setup.md" in names) == (answers["ci_provider"] != "none")
     receiving = RECEIVING_FILES if answers["deployment_pattern"] in RECEIVES else set()
     assert names & RECEIVING_FILES == receiving
     # Models that are expensive to train are what deploy-model is for.
     large = {"docs/large-network.md"} if answers["deployment_pattern"] == "deploy-model" else set()
     assert names & {"docs/large-network.md"} == large
-    others = names.difference(*of_providers.values()) - {"docs/cicd-setup.md"}
+    others = names.difference(*of_providers.values()) - renovated - {"docs/cicd-setup.md"}
     default = {name for name in DEFAULT_FILES.split() if not name.startswith(CI_FILES["github-actions"])}
     assert others == (default - {"docs/cicd-setup.md"}) | receiving | large
 
