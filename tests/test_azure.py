@@ -23,7 +23,7 @@ from helpers import clean_environment, commit, every_pattern, run
 from jsonschema import Draft7Validator
 from real_cli import PASS_ON, expected_jobs, hosted_answers, in_workspace, needs_workspace, real_programs
 
-NEEDED = ("bash", "git", "jq", "sha256sum", "unzip", "awk")
+NEEDED = ("bash", "git", "jq", "sha256sum", "unzip")
 MISSING = [program for program in NEEDED if shutil.which(program) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"the pipelines need {', '.join(MISSING)}, as their agents have")
 

@@ -47,7 +47,7 @@ def put_stand_in(folder: Path, name: str) -> None:
     script = folder / f"{name}.py"
     script.write_text(STAND_IN + PASS_ON, encoding="utf-8")
     program = folder / (f"{name}.bat" if os.name == "nt" else name)
-    start = '@"{}" "{}" %*\r\n' if os.name == "nt" else '#!/bin/sh\nexec "{}" "{}" "$@"\n'
+    start = '@"{}" "{}" %*\n' if os.name == "nt" else '#!/bin/sh\nexec "{}" "{}" "$@"\n'
     program.write_text(start.format(sys.executable, script), encoding="utf-8")
     program.chmod(0o755)
 
@@ -273,6 +273,15 @@ def test_the_model_of_somebody_else_can_be_released(desk: Desk) -> None:
 def test_there_is_no_model_release_where_prod_trains(desk: Desk) -> None:
     result = desk.release("model")
     assert result.returncode == 2 and "invalid choice: 'model'" in result.stdout
+
+
+@every_pattern
+def test_the_command_is_clean_and_explains_itself(desk: Desk, pattern: str) -> None:
+    for check in (("check", "--no-cache"), ("format", "--check", "--no-cache")):
+        result = run(sys.executable, "-m", "ruff", *check, "release.py", cwd=desk.project)
+        assert result.returncode == 0, result.stdout
+    for command in ("code", "model") if pattern in RECEIVING else ("code",):
+        assert "--approved-by NAME" in desk.release(command, "--help").stdout
 
 
 @pytest.mark.slow
