@@ -22,12 +22,13 @@ from test_rendered import CI_FILES, DEFAULT_FILES, RECEIVES, RECEIVING_FILES
 # What a project has only for some answers, besides the files of test_rendered.py: (option, its answers) -> files.
 FILES = {
     ("ci_provider", "azure-devops"): """
-        azure-pipelines/approver.sh azure-pipelines/operate.yml azure-pipelines/pull-request.yml
-        azure-pipelines/release-code.yml azure-pipelines/steps/set-up.yml
+        azure-pipelines/approver.sh azure-pipelines/comment.sh azure-pipelines/operate.yml
+        azure-pipelines/pull-request.yml azure-pipelines/release-code.yml azure-pipelines/steps/set-up.yml renovate.json
     """,
     ("ci_provider", "gitlab-ci"): """
         .gitlab-ci.yml .gitlab/install-databricks-cli.sh .gitlab/release-code.yml renovate.json
     """,
+    ("ci_provider", "none"): "release.py",
     ("compute", "classic"): "hatch_build.py",
     ("deployment_pattern", "deploy-model"): "docs/large-network.md",
 }
