@@ -176,7 +176,7 @@ def test_the_wheel_is_complete(project: Project, tmp_path: Path) -> None:
 
 
 def test_the_wheel_of_classic_compute_has_the_date_of_its_newest_source(bake_anew: Bake, tmp_path: Path) -> None:
-    """The Databricks CLI makes its version of that date, so a cluster that lives on gets each change, and nothing else."""
+    """The Databricks CLI makes its version of that date, so that a cluster which lives on gets each change once."""
     root = bake_anew(compute="classic")
     commit(root)
     source = root / "src" / "fraud_detection" / "train.py"
