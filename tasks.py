@@ -1,6 +1,6 @@
 """The commands of this repository, on every system: sets up .venv, then runs one of them.
 
-    python tasks.py demo|test|lint|benchmark|render
+    python tasks.py demo|test|lint|benchmark|render|golden
 
 Needs Python 3.11 or newer and nothing else. The Makefile calls this file.
 """
@@ -43,9 +43,10 @@ def run(*command: str | Path, cwd: Path = ROOT) -> None:
 
 
 def set_up() -> None:
-    """Make .venv with the `dev` group of pyproject.toml, unless it is there already."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    requirements = project["dependency-groups"]["dev"]
+    """Make .venv with the `dev` group of pyproject.toml, unless it is there already. Programs that the tests need and
+    this machine lacks come along."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
+    requirements = groups["dev"] + (groups["npm"] if shutil.which("npm") is None else [])
     installed = VENV / "installed.json"
     if PYTHON.exists() and installed.exists() and json.loads(installed.read_text(encoding="utf-8")) == requirements:
         return
@@ -93,7 +94,12 @@ def benchmark() -> None:
         run(PYTHON, Path("benchmarks", script))
 
 
-TASKS = {task.__name__: task for task in (demo, test, lint, benchmark, render)}
+def golden() -> None:
+    """Write tests/golden anew: what the template gives, to be read in a review."""
+    run(PYTHON, Path("tests", "golden_tree.py"))
+
+
+TASKS = {task.__name__: task for task in (demo, test, lint, benchmark, render, golden)}
 
 
 def main() -> None:

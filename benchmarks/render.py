@@ -10,10 +10,15 @@ import tempfile
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 from cookiecutter.main import cookiecutter
 from measure import ROOT, print_table
+
+sys.path.insert(0, str(ROOT / "tests"))  # what the tests render with is what is measured
+import product
 
 
 @contextlib.contextmanager
@@ -59,6 +64,21 @@ def medians(render: Callable[[Path, Path], None], templates: list[Path], times: 
     return [statistics.median(values) for values in seconds]
 
 
+def render_and_drop(number: int) -> None:
+    """Render one project of the product, and delete it again."""
+    with tempfile.TemporaryDirectory() as folder:
+        product.render(product.answers(product.combinations()[number]), Path(folder))
+
+
+def whole_product() -> tuple[int, float]:
+    """Render every combination of answers as the tests do, and return how many there are and the seconds it took."""
+    start = time.perf_counter()
+    numbers = range(len(product.combinations()))
+    with ProcessPoolExecutor(initializer=product.compile_once, mp_context=get_context("spawn")) as pool:
+        list(pool.map(render_and_drop, numbers, chunksize=24))
+    return len(numbers), time.perf_counter() - start
+
+
 def main() -> None:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=15)
@@ -72,6 +92,11 @@ def main() -> None:
                 full, empty = medians(render, templates, times, scratch)
             rows.append((name, f"{full:.3f}", f"{empty:.3f}", f"{full / empty:.2f}", f"{1 / full:.1f}"))
     print_table(*rows)
+    number, seconds = whole_product()
+    print_table(
+        ("the whole product", "projects", "s", "renders/s", "renders/s of the command above"),
+        (f"{os.cpu_count()} processes", number, f"{seconds:.0f}", f"{number / seconds:.1f}", rows[-1][-1]),
+    )
 
 
 if __name__ == "__main__":

@@ -7,10 +7,6 @@ import sys
 
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 
-# Answers that do not work yet, and what to type instead. An answer leaves this table when its files arrive.
-NOT_YET = {
-    "compute": (("classic",), "serverless"),
-}
 # What the package must not be called: folders of the project, and packages that it imports.
 TAKEN_PACKAGES = {
     *("databricks", "jsonschema", "local", "matplotlib", "mlflow", "models", "numpy", "pandas", "pyspark", "pysail"),
@@ -27,16 +23,13 @@ QUARTZ_FIELD = re.compile(r"[A-Z0-9*?/,#LW-]+")
 
 def problems(answers):
     """Yield (question, what is wrong, what to type) for every answer that cannot work."""
-    for question, (later, works) in NOT_YET.items():
-        if answers[question] in later:
-            yield question, f"'{answers[question]}' does not work yet", works
     slug, package = answers["project_slug"], answers["package_name"]
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,62}", slug):
-        yield "project_slug", f"'{slug}' is not a folder and bundle name", "lower-case letters, digits and dashes"
+        yield "project_slug", f"{slug!r} is not a folder and bundle name", "lower-case letters, digits and dashes"
     if not re.fullmatch(r"[a-z][a-z0-9_]*", package) or keyword.iskeyword(package):
-        yield "package_name", f"'{package}' is not a Python package name", "lower-case letters, digits and underscores"
+        yield "package_name", f"{package!r} is not a Python package name", "lower-case letters, digits and underscores"
     elif package in TAKEN_PACKAGES:
-        yield "package_name", f"'{package}' is the name of another package", f"another name, such as {package}_model"
+        yield "package_name", f"{package!r} is the name of another package", f"another name, such as {package}_model"
     for question in ("project_name", "description"):
         text = answers[question]
         if not text.strip() or re.search(r"[\x00-\x1f\x7f]", text):
@@ -45,25 +38,29 @@ def problems(answers):
         if not UNITY_CATALOG_NAME.fullmatch(answers[question]) or answers[question] != answers[question].lower():
             yield (
                 question,
-                f"'{answers[question]}' is not a name for Unity Catalog",
+                f"{answers[question]!r} is not a name for Unity Catalog",
                 "lower-case text without dots, spaces, slashes or quotes, for example fraud_detection",
             )
     catalogs = [answers[f"{name}_catalog"] for name in ENVIRONMENTS]
-    if len(set(catalogs)) < len(catalogs):
-        yield "dev_catalog", "two environments share a catalog", "a catalog of its own for each environment"
+    if len(set(catalogs)) < len(catalogs) and "{target}" not in answers["schema_name"]:
+        yield (
+            "dev_catalog",
+            "two environments share a catalog",
+            "a catalog of its own for each, or one schema each: schema_name=" + answers["schema_name"] + "_{target}",
+        )
     for question in (f"{name}_workspace_host" for name in ENVIRONMENTS):
         if not HOST.fullmatch(answers[question]):
-            yield question, f"'{answers[question]}' is not a workspace address", "https:// and the host, without a path"
+            yield question, f"{answers[question]!r} is not a workspace address", "https:// and the host, without a path"
     for question in ("data_scientists_group", "model_approvers_group"):
         if not answers[question].strip() or re.search(r"[\"'\\$\x00-\x1f\x7f]", answers[question]):
-            yield question, f"'{answers[question]}' is not a group name", "the name of a group of your account"
+            yield question, f"{answers[question]!r} is not a group name", "the name of a group of your account"
     if not EMAIL.fullmatch(answers["notification_email"]):
-        yield "notification_email", f"'{answers['notification_email']}' is not an address", "one like ml@example.com"
+        yield "notification_email", f"{answers['notification_email']!r} is not an address", "one like ml@example.com"
     fields = answers["retraining_schedule"].split()
     if not 6 <= len(fields) <= 7 or not all(map(QUARTZ_FIELD.fullmatch, fields)) or fields[3:6:2].count("?") != 1:
         yield (
             "retraining_schedule",
-            f"'{answers['retraining_schedule']}' is not a Quartz cron expression",
+            f"{answers['retraining_schedule']!r} is not a Quartz cron expression",
             'seconds, minutes, hours, day of month, month, day of week, for example "0 0 1 ? * MON"',
         )
 

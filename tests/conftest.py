@@ -14,14 +14,14 @@ Bake = Callable[..., Path]
 
 
 class Scheduling(LoadScopeScheduling):
-    """Gives all tests of one rendered project in test_project.py to one process, and any other test to any process.
+    """Gives tests that share an expensive fixture to one process, and any other test to any process.
 
     The marker `xdist_group` says the same, but xdist 3.8 does not see it under pytest 9.2.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        project = re.search(rf"test_project\.py::.*\[({'|'.join(PATTERNS)})\b", nodeid)
-        return project[1] if project else nodeid
+        project = re.search(rf"test_project\.py::.*\[({'|'.join(PATTERNS)})\b|(test_product\.py::test_every)", nodeid)
+        return (project[1] or project[2]) if project else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:

@@ -21,15 +21,7 @@ TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 TARGETS = ("dev", "staging", "prod")
 COOKIECUTTER: dict[str, Any] = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
 QUESTIONS = {name: default for name, default in COOKIECUTTER.items() if not name.startswith("_")}
-# Answers that are refused until their files arrive. They leave this table together with the one in hooks/.
-LATER = {
-    "compute": {"classic"},
-}
-CHOICES = {
-    question: [answer for answer in answers if answer not in LATER.get(question, set())]
-    for question, answers in QUESTIONS.items()
-    if isinstance(answers, list)
-}
+CHOICES = {question: answers for question, answers in QUESTIONS.items() if isinstance(answers, list)}
 PATTERNS = CHOICES["deployment_pattern"]
 SHORT = {"deployment_pattern": "pattern", "ci_provider": "ci"}
 

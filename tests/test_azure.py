@@ -3,22 +3,27 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import sys
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 from azure_pipelines import Pipeline, Result, UnknownConstructError, evaluate, read
 from azure_pipelines import Scope as ExpressionScope
 from conftest import Bake
-from helpers import commit, every_pattern, run
+from helpers import clean_environment, commit, every_pattern, run
 from jsonschema import Draft7Validator
+from real_cli import PASS_ON, expected_jobs, hosted_answers, in_workspace, needs_workspace, real_programs
 
-NEEDED = ("bash", "git", "jq", "sha256sum", "unzip", "awk")
+NEEDED = ("bash", "git", "jq", "sha256sum", "unzip")
 MISSING = [program for program in NEEDED if shutil.which(program) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"the pipelines need {', '.join(MISSING)}, as their agents have")
 
@@ -39,10 +44,15 @@ from pathlib import Path
 
 here = Path({here!r})
 name, arguments = Path(sys.argv[0]).name, sys.argv[1:]
+real = {real}
+if name in real and arguments[0] == "build":
+    os.execv(real[name], [real[name], *arguments])  # the wheel, for the CLI
 line = " ".join([name, *arguments])
 kept = ("DATABRICKS_", "BUNDLE_VAR_", "SYSTEM_ACCESSTOKEN")
 shown = {{key: value for key, value in os.environ.items() if key.startswith(kept)}}
 said = sys.stdin.read().strip() if name == "curl" and "@-" in arguments else ""
+if "--data" in arguments:
+    said = Path(arguments[arguments.index("--data") + 1][1:]).read_text()
 with (here / "calls.jsonl").open("a") as calls:
     calls.write(json.dumps({{"line": line, "environment": shown, "input": said}}) + "\\n")
 if (here / "fails").exists() and (here / "fails").read_text() in line:
@@ -56,7 +66,10 @@ if name == "curl":
         print(answer.read_text())
 elif "models status" in line:
     print((here / "status").read_text())
-"""
+elif "models number" in line:
+    asked = arguments[arguments.index("--version") + 1] if "--version" in arguments else "champion"
+    print({{"champion": "12", "challenger": "13"}}.get(asked, asked))
+{pass_on}"""
 
 
 @dataclass
@@ -75,6 +88,7 @@ class Azure:
     project: Path
     here: Path
     predefined: dict[str, str] = field(default_factory=dict)
+    inherited: dict[str, str] = field(default_factory=dict)  # the environment of the agent
 
     def run(self, pipeline: str, **parameters: str) -> Result:
         (self.here / "calls.jsonl").write_text("")
@@ -82,7 +96,11 @@ class Azure:
             f"databricks-{name}": {"DATABRICKS_CLIENT_ID": f"identity-of-{name}"}
             for name in ("pull-request", "dev", "staging", "prod")
         }
-        environment = {"PATH": f"{self.here / 'bin'}{os.pathsep}{os.environ['PATH']}", "HOME": str(self.here)}
+        environment = self.inherited | {
+            "PATH": f"{self.here / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(self.here),
+        }
+
         predefined = {
             "System.AccessToken": "token-of-the-job",
             "System.CollectionUri": "https://dev.azure.com/example/",
@@ -130,14 +148,19 @@ class Azure:
 
 @pytest.fixture
 def azure(bake: Bake, tmp_path: Path, pattern: str) -> Azure:
+    return in_azure(bake(deployment_pattern=pattern, ci_provider="azure-devops"), tmp_path, {})
+
+
+def in_azure(rendered: Path, tmp_path: Path, real: dict[str, str]) -> Azure:
+    """Return a copy of a project in Azure DevOps, whose stand-ins pass calls on to the programs in `real`."""
     project = tmp_path / "project"
-    shutil.copytree(bake(deployment_pattern=pattern, ci_provider="azure-devops"), project)
+    shutil.copytree(rendered, project)
     commit(project)
     assert run("git", "update-ref", "refs/remotes/origin/main", "HEAD", cwd=project).returncode == 0
     binaries = tmp_path / "bin"
     binaries.mkdir()
     program = binaries / "uv"
-    program.write_text(STAND_IN.format(python=sys.executable, here=str(tmp_path)))
+    program.write_text(STAND_IN.format(python=sys.executable, here=str(tmp_path), real=real, pass_on=PASS_ON))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     for name in ("pipx", "curl"):
         shutil.copy(program, binaries / name)
@@ -203,6 +226,37 @@ def test_pull_request_checks_every_target_and_deploys_nothing(azure: Azure) -> N
     assert azure.lines("uv ") == checks
     check_identities(azure, before="pull-request")
     assert len(result.summaries) == 3
+
+
+@pytest.mark.parametrize("pattern", ["deploy-code"])
+def test_the_plan_is_shown_on_the_request(azure: Azure) -> None:
+    azure.predefined = {"System.PullRequest.PullRequestId": "12", "Build.Repository.ID": "repository"}
+    address = "https://dev.azure.com/example/0000-project/_apis/git/repositories/repository/pullRequests/12/threads"
+    others = {"id": 3, "comments": [{"id": 1, "content": "Looks good"}, {"id": 2}]}
+    (azure.here / "threads").write_text(json.dumps({"value": [others]}))
+    (azure.here / "1").write_text("{}")
+    assert set(azure.run("pull-request").jobs.values()) == {"Succeeded"}
+    written = [call for call in azure.calls if "--data" in call.line]
+    assert [f"--request POST --data @{call.line.split('@')[-1]}" in call.line for call in written] == [True] * 3
+    for call, target in zip(written, ("dev", "staging", "prod"), strict=True):
+        assert call.line.endswith(f" {address}?api-version=7.1") and "token-of-the-job" not in call.line
+        thread = json.loads(call.input)
+        assert thread["status"] == "closed"
+        assert thread["comments"][0]["content"].startswith(f"### What a first deployment to {target} would make\n")
+
+    # The next run of the same request replaces what stands there.
+    ours = {"id": 4, "comments": [{"id": 1, "content": "### What a first deployment to prod would make\nold"}]}
+    (azure.here / "threads").write_text(json.dumps({"value": [others, ours]}))
+    azure.run("pull-request")
+    (replaced,) = (call for call in azure.calls if "--request PATCH" in call.line)
+    assert replaced.line.endswith(f" {address}/4/comments/1?api-version=7.1")
+    assert json.loads(replaced.input)["content"].startswith("### What a first deployment to prod would make")
+
+    # Nothing depends on the right to comment.
+    azure.fail("/threads?")
+    result = azure.run("pull-request")
+    assert set(result.jobs.values()) == {"Succeeded"} and len(result.summaries) == 3
+    assert "The plan is in the tab Extensions only" in result.log
 
 
 @every_pattern
@@ -317,6 +371,7 @@ def model_release(pattern: str, version: str, approver: str, source_model: str =
     return [
         *([acceptance] if pattern == "deploy-model" else []),
         "models status --target staging",
+        "models number --target staging" + (f" --version {version}" if pattern == "hybrid" else ""),
         f"models promote --target prod --version {number} --approve --by {approver} --reason {RUN}",
     ]
 
@@ -351,7 +406,9 @@ def test_prod_gets_the_version_that_was_shown(
     assert not (azure.project / "hacked").exists()
 
 
-@pytest.mark.parametrize(("pattern", "at"), [*(("deploy-model", at) for at in range(3)), ("hybrid", 0), ("hybrid", 1)])
+@pytest.mark.parametrize(
+    ("pattern", "at"), [("deploy-model", 0), ("deploy-model", 2), ("deploy-model", 3), ("hybrid", 1), ("hybrid", 2)]
+)
 def test_a_failed_model_release_stops(azure: Azure, pattern: str, at: int) -> None:
     release = model_release(pattern, "champion", "grace@example.com")
     azure.fail(release[at])
@@ -410,6 +467,61 @@ def test_operate(azure: Azure, parameters: dict[str, str], line: str) -> None:
     check_identities(azure)
 
 
+class TokenOfTheJob(BaseHTTPRequestHandler):
+    """Gives a token to a job that shows its own, as Azure DevOps does."""
+
+    def do_POST(self) -> None:
+        known = self.headers["Authorization"] == "Bearer token-of-the-job" and (
+            self.path == "/0000-project/_apis/distributedtask/hubs/build/plans/plan/jobs/job/oidctoken"
+            "?api-version=7.2-preview.1"
+        )
+        self.send_response(200 if known else 401)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(b'{"oidcToken": "who this job is"}')
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def tokens() -> Iterator[str]:
+    """The address where jobs ask for their tokens."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), TokenOfTheJob) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.slow
+@needs_workspace
+@every_pattern
+def test_a_release_with_the_cli(bake_anew: Bake, tmp_path: Path, pattern: str, tokens: str) -> None:
+    """The CLI logs in with what Azure DevOps gives to the job, plans, deploys, and starts the integration test.
+
+    The fake workspace cannot run our jobs, so the integration test counts as passed once it has started.
+    """
+    project = bake_anew(deployment_pattern=pattern, ci_provider="azure-devops", **hosted_answers())
+    azure = in_azure(project, tmp_path, real_programs())
+    azure.inherited = clean_environment(DATABRICKS_CACHE_ENABLED="false")
+    job = {"System.TeamFoundationCollectionUri": tokens, "System.HostType": "build", "System.PlanId": "plan"}
+    azure.predefined = job | {"System.JobId": "job"}
+    result = azure.run("pull-request")
+    assert set(result.jobs.values()) == {"Succeeded"}, result.log
+    assert all("Plan: " in summary for summary in result.summaries)
+
+    azure.predefined |= TAG
+    result = azure.run("release-code")
+    assert set(result.stages.values()) == {"Succeeded"}, result.log
+    assert azure.lines() == STAGING[pattern] + PROD
+    jobs, started = in_workspace(project.name)
+    deployed = [line.split()[-1] for line in azure.lines() if "bundle deploy" in line]
+    assert set(jobs) == expected_jobs(pattern, *deployed)
+    assert started == [f"integration_test ({deployed[0]})"]
+    if pattern == "deploy-code":
+        assert f"grace@example.com (v1.2.0, {RUN})" in json.dumps(jobs["training (prod)"])
+
+
 # What the interpreter does not enforce is read from the files.
 
 
@@ -460,7 +572,7 @@ def test_scripts_hold_no_parameters_no_macros_and_stop_at_the_first_error(parsed
             assert "$(Build." not in script, (name, script)
             single = script.lstrip().startswith(("case ", "if ", "{")) or "\n" not in script.strip()
             assert single or script.startswith("set -euo pipefail"), (name, script)
-            reaches = any(word in script for word in ("databricks bundle", "uv run --locked models", "approver.sh"))
+            reaches = any(word in script for word in ("databricks bundle", "uv run --locked models", ".sh"))
             mapped = step.get("env", {}).get("SYSTEM_ACCESSTOKEN")
             assert mapped == ("$(System.AccessToken)" if reaches else None), (name, step)
 
@@ -475,6 +587,15 @@ def test_nothing_is_cached_and_no_secret_is_named(bake: Bake, pattern: str) -> N
     assert checkout == {"checkout": "self", "fetchDepth": "0", "persistCredentials": "false"}
 
 
+def test_every_version_is_kept_up_to_date(bake: Bake) -> None:
+    project = bake(deployment_pattern="hybrid", ci_provider="azure-devops")
+    text = (project / "azure-pipelines" / "steps" / "set-up.yml").read_text()
+    managers = json.loads((project / "renovate.json").read_text())["customManagers"]
+    patterns = [manager["matchStrings"][0].replace("?<", "?P<") for manager in managers]
+    found = [version for pattern in patterns for version in re.findall(pattern, text)]
+    assert sorted(found) == sorted(re.findall(r"_VERSION: (\d\S+)", text)) and len(found) == 2
+
+
 @every_pattern
 def test_linters_find_nothing(bake: Bake, tmp_path: Path, pattern: str) -> None:
     check_jsonschema = pytest.importorskip("check_jsonschema")  # brings the schema
@@ -485,11 +606,14 @@ def test_linters_find_nothing(bake: Bake, tmp_path: Path, pattern: str) -> None:
     schema_file = Path(check_jsonschema.__file__).parent / "builtin_schemas" / "vendor" / "azure-pipelines.json"
     # Not with the command check-jsonschema, whose regular expressions refuse a pattern of this schema.
     schema = Draft7Validator(json.loads(schema_file.read_text(encoding="utf-8")))
-    scripts = [(folder / "approver.sh").read_text()]
+    scripts = [file.read_text() for file in sorted(folder.glob("*.sh"))]
     for file in sorted(folder.rglob("*.yml")):
         content = read(file)
         assert [error.message for error in schema.iter_errors(content)] == [], file
         scripts += [step["bash"] for step in steps_of(content)]
+    renovate = folder.parent / "renovate.json"
+    result = run(sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.renovate", renovate, cwd=folder)
+    assert result.returncode == 0, result.stdout
     rules = (
         "{extends: default, rules: {line-length: {max: 130}, document-start: disable, "
         "comments: {min-spaces-from-content: 1}}}"

@@ -1,5 +1,6 @@
 """The bundle files, held against what Databricks publishes: typed models, and the schema of the configuration."""
 
+import functools
 import json
 import os
 import re
@@ -13,11 +14,22 @@ from databricks.bundles.experiments import MlflowExperiment
 from databricks.bundles.jobs import Job
 from databricks.bundles.registered_models import RegisteredModel
 from databricks.bundles.schemas import Schema
-from helpers import ROOT, bundle_files, every_inference, every_pattern, every_target, load_bundle, strings
+from helpers import (
+    CHOICES,
+    ROOT,
+    TARGETS,
+    bundle_files,
+    every_inference,
+    every_pattern,
+    every_target,
+    load_bundle,
+    strings,
+)
 
 MODELS = {"jobs": Job, "schemas": Schema, "registered_models": RegisteredModel, "experiments": MlflowExperiment}
 SCHEMA = Path(os.environ.get("BUNDLE_SCHEMA", ROOT.parent / "shared" / "bundle-schema" / "jsonschema.json"))
 
+every_compute = pytest.mark.parametrize("compute", CHOICES["compute"])
 needs_schema = pytest.mark.skipif(
     not SCHEMA.exists(), reason=f"no {SCHEMA}: write one with `databricks bundle schema` and name it in BUNDLE_SCHEMA"
 )
@@ -39,18 +51,25 @@ def declared(project: Path, target: str) -> dict[str, dict[str, Any]]:
         for task in job["tasks"]:
             if wheel := task.get("python_wheel_task"):
                 wheel["named_parameters"] = {name: str(value) for name, value in wheel["named_parameters"].items()}
+            if condition := task.get("condition_task"):
+                condition["left"] = str(condition["left"])
             if call := task.get("run_job_task"):
                 call["job_id"] = 1 + list(found["jobs"]).index(call["job_id"])
     return found
 
 
-@pytest.fixture(scope="session")
-def validator() -> jsonschema.protocols.Validator:
-    """The official schema of a bundle's configuration."""
+@functools.cache
+def official_schema() -> jsonschema.protocols.Validator:
+    """Return the official schema of a bundle's configuration."""
     text = SCHEMA.read_text(encoding="utf-8")
     # Python's regular expressions do not know the classes of Unicode by name.
     schema = json.loads(text.replace(r"[\\p{L}\\p{N}]", r"[^\\W_]").replace(r"\\p{L}", r"[^\\W\\d_]"))
     return jsonschema.validators.validator_for(schema)(schema)
+
+
+@pytest.fixture(scope="session")
+def validator() -> jsonschema.protocols.Validator:
+    return official_schema()
 
 
 def complaints(validator: jsonschema.protocols.Validator, config: Any) -> list[str]:
@@ -97,9 +116,13 @@ def test_a_typed_model_refuses_an_unknown_field() -> None:
 
 @needs_schema
 @every_pattern
+@every_compute
 @every_inference
-def test_bundle_files_follow_the_official_schema(pattern: str, inference: str, bake: Bake, validator: Any) -> None:
-    for name, config in bundle_files(bake(deployment_pattern=pattern, inference=inference)).items():
+def test_bundle_files_follow_the_official_schema(
+    pattern: str, compute: str, inference: str, bake: Bake, validator: Any
+) -> None:
+    answers = {"deployment_pattern": pattern, "compute": compute, "inference": inference}
+    for name, config in bundle_files(bake(**answers)).items():
         assert not complaints(validator, config), name
 
 
@@ -107,11 +130,13 @@ def test_bundle_files_follow_the_official_schema(pattern: str, inference: str, b
 @every_pattern
 @every_inference
 @every_target
+@every_compute
 def test_merged_resources_follow_the_official_schema(
-    pattern: str, inference: str, target: str, bake: Bake, validator: Any
+    pattern: str, target: str, compute: str, inference: str, bake: Bake, validator: Any
 ) -> None:
     """After the merge no resource is partial any more, so that a missing field counts as well."""
-    resources = declared(bake(deployment_pattern=pattern, inference=inference), target)
+    answers = {"deployment_pattern": pattern, "compute": compute, "inference": inference}
+    resources = declared(bake(**answers), target)
     assert not complaints(validator, {"bundle": {"name": "project"}, "resources": resources})
 
 
@@ -123,26 +148,29 @@ def test_the_official_schema_refuses(validator: Any) -> None:
 
 
 @every_pattern
+@every_compute
 @every_inference
-def test_every_variable_is_declared_and_used(pattern: str, inference: str, bake: Bake) -> None:
-    config = bundle_files(bake(deployment_pattern=pattern, inference=inference))
-    variables = config["databricks.yml"]["variables"]
+def test_every_variable_is_declared_and_used(pattern: str, compute: str, inference: str, bake: Bake) -> None:
+    config = bundle_files(bake(deployment_pattern=pattern, compute=compute, inference=inference))
+    variables = {name: variable for file in config.values() for name, variable in file.get("variables", {}).items()}
     used = set(re.findall(r"\$\{var\.(\w+)\}", " ".join(text for _, text in strings(config))))
     assert used == variables.keys()
     for name, variable in variables.items():
         assert variable.get("description"), f"{name} has no description"
-    for target, settings in config["databricks.yml"]["targets"].items():
-        given = settings["variables"].keys()
+    for target in TARGETS:
+        settings = [file["targets"][target] for file in config.values() if target in file.get("targets", {})]
+        given = {name for setting in settings for name in setting.get("variables", {})}
         assert given <= variables.keys(), target
         assert {name for name, variable in variables.items() if "default" not in variable} <= given, target
 
 
 @every_pattern
-def test_each_file_is_named_after_its_resource(pattern: str, bake: Bake) -> None:
+@every_compute
+def test_each_file_is_named_after_its_resource(pattern: str, compute: str, bake: Bake) -> None:
     """`<name>.<type>.yml`, and what a test leaves behind beside the job that needs it."""
     types = {"job": "jobs", "schema": "schemas", "registered_model": "registered_models", "experiment": "experiments"}
-    for path, config in bundle_files(bake(deployment_pattern=pattern)).items():
-        if path == "databricks.yml":
+    for path, config in bundle_files(bake(deployment_pattern=pattern, compute=compute)).items():
+        if path in ("databricks.yml", "resources/compute.yml"):  # the second holds variables alone
             continue
         name, kind, _ = path.removeprefix("resources/").split(".")
         sections = [config, *config.get("targets", {}).values()]
@@ -163,9 +191,72 @@ def test_jobs_are_built_to_be_operated(pattern: str, inference: str, target: str
         for event in ("on_failure", "on_duration_warning_threshold_exceeded"):
             assert job["email_notifications"][event] == ["ml-team@example.com"], key
         assert job["tags"] == {"project": "fraud-detection", "environment": target}, key
-        for environment in job["environments"]:
-            assert environment["spec"] == {"environment_version": "5", "dependencies": ["../dist/*.whl"]}, key
         for task in job["tasks"]:
-            assert ("environment_key" in task) == ("python_wheel_task" in task), f"{key}.{task['task_key']}"
             if task["task_key"] in ("train", "approval", "activate"):
                 assert "max_retries" not in task, f"{key}.{task['task_key']} must not start again by itself"
+
+
+@every_pattern
+@every_target
+def test_serverless_tasks_share_one_environment(pattern: str, target: str, bake: Bake) -> None:
+    for key, job in declared(bake(deployment_pattern=pattern), target)["jobs"].items():
+        assert "job_clusters" not in job, key
+        assert job["performance_target"] == ("PERFORMANCE_OPTIMIZED" if target == "dev" else "STANDARD"), key
+        (environment,) = job["environments"]
+        assert environment["spec"] == {"environment_version": "5", "dependencies": ["../dist/*.whl"]}, key
+        for task in job["tasks"]:
+            assert ("environment_key" in task) == ("python_wheel_task" in task), f"{key}.{task['task_key']}"
+            assert not {"job_cluster_key", "libraries"} & task.keys(), f"{key}.{task['task_key']}"
+
+
+@every_pattern
+@every_target
+@pytest.mark.parametrize("cloud", CHOICES["cloud"])
+def test_classic_tasks_share_one_cluster(pattern: str, target: str, cloud: str, bake: Bake) -> None:
+    spot = {
+        "azure": ("azure_attributes", "SPOT_WITH_FALLBACK_AZURE"),
+        "aws": ("aws_attributes", "SPOT_WITH_FALLBACK"),
+        "gcp": ("gcp_attributes", "PREEMPTIBLE_WITH_FALLBACK_GCP"),
+    }
+    project = bake(deployment_pattern=pattern, compute="classic", cloud=cloud)
+    for key, job in declared(project, target)["jobs"].items():
+        assert not {"environments", "performance_target"} & job.keys(), key
+        (shared,) = job["job_clusters"]
+        cluster = shared["new_cluster"]
+        assert Job.from_dict(job).job_clusters, key
+        assert cluster["spark_version"] == "18.x-cpu-ml-scala2.13", key
+        assert cluster["data_security_mode"] == "SINGLE_USER", "ML runtimes need dedicated access for Unity Catalog"
+        assert cluster.get("is_single_node", False) == (key in ("sample_data", "integration_test")), key
+        assert cluster.get("is_single_node", False) != ("autoscale" in cluster), key
+        attributes, availability = spot[cloud]
+        given = {name: value for name, value in cluster.items() if name.endswith("_attributes")}
+        if key == "training":
+            assert given == {attributes: {"availability": availability, "first_on_demand": 1}}, "the driver is no spot"
+        else:
+            assert not given, key
+        for task in job["tasks"]:
+            libraries = [{"whl": "../dist/*.whl"}] if "python_wheel_task" in task else None
+            assert task.get("libraries") == libraries, f"{key}.{task['task_key']}"
+            assert task.get("job_cluster_key") == (libraries and shared["job_cluster_key"]), f"{key}.{task['task_key']}"
+            assert "environment_key" not in task, f"{key}.{task['task_key']}"
+
+
+def test_a_cluster_that_lives_on_gets_every_change(bake: Bake) -> None:
+    """The Databricks CLI makes the version of the wheel from its date, and the project dates it by its sources."""
+    project = bake(compute="classic")
+    assert load_bundle(project, "dev")["presets"] == {"artifacts_dynamic_version": True}
+    assert not [target for target in ("staging", "prod") if "presets" in load_bundle(project, target)]
+    assert "presets" not in load_bundle(bake(), "dev")
+
+
+def test_training_moves_to_gpus_by_one_line(bake_anew: Bake) -> None:
+    project = bake_anew(compute="classic")
+    compute = project / "resources" / "compute.yml"
+    text = compute.read_text(encoding="utf-8")
+    assert text.count("<<: *cpu") == 1
+    compute.write_text(text.replace("<<: *cpu", "<<: *gpu"), encoding="utf-8")
+    jobs = declared(project, "prod")["jobs"]
+    cluster = jobs["training"]["job_clusters"][0]["new_cluster"]
+    assert Job.from_dict(jobs["training"]).job_clusters
+    assert cluster["spark_version"] == "18.x-gpu-ml-scala2.13" and "NC" in cluster["node_type_id"]
+    assert "gpu" not in jobs["inference"]["job_clusters"][0]["new_cluster"]["spark_version"]

@@ -1,31 +1,23 @@
-"""The Databricks CLI on the projects: it validates, deploys and runs them against a fake workspace.
-
-Needs `databricks` and `uv` on the PATH, and in DATABRICKS_FAKE_HOST the address of a fake workspace on this machine:
-the CLI's own `libs/testserver` is one. There each token has a workspace of its own.
-"""
+"""The Databricks CLI on the projects: it validates, deploys and runs them against a fake workspace."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
 import urllib.request
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Bake
-from helpers import PATTERNS, TARGETS, clean_environment, commit, load_bundle
+from helpers import COMBINATIONS, PATTERNS, TARGETS, clean_environment, commit, load_bundle
+from product import answers, covering_pairs
+from real_cli import HOST, needs_workspace
 
-HOST = os.environ.get("DATABRICKS_FAKE_HOST", "")
-MISSING = [
-    *(f"no {program} on the PATH" for program in ("databricks", "uv") if shutil.which(program) is None),
-    *([] if re.match(r"http://(localhost|127\.0\.0\.1)\b", HOST) else ["no loopback address in DATABRICKS_FAKE_HOST"]),
-]
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=", ".join(MISSING))]
+pytestmark = [pytest.mark.slow, needs_workspace]
 
 
 @dataclass(frozen=True)
@@ -194,3 +186,85 @@ def test_deploys_and_runs(workspace: Workspace) -> None:
     for key in sorted(everything - resources["jobs"].keys()):
         refused = workspace.databricks("bundle", "run", key, "--no-wait", fails=True)
         assert f'"{key}" not found' in refused.stdout + refused.stderr
+
+
+def calm(printed: str) -> str:
+    """Return what the CLI printed, once it is seen that it holds no warning and no error."""
+    assert not re.search(r"\b(warning|error)\b", printed, re.IGNORECASE), printed
+    return printed
+
+
+@pytest.mark.parametrize("combination", covering_pairs(), ids=lambda combination: "-".join(combination.values()))
+def test_every_pair_of_answers_is_deployed_and_destroyed(
+    combination: dict[str, str], bake_anew: Bake, tmp_path: Path
+) -> None:
+    project = bake_anew(**answers(combination) | {f"{target}_workspace_host": HOST for target in TARGETS})
+    commit(project)
+    shared = f"token-{uuid.uuid4().hex}"
+    workspaces = [
+        Workspace(project, target, tmp_path, shared if combination["workspaces"] == "one" else f"{shared}-{target}")
+        for target in TARGETS
+    ]
+    for workspace in workspaces:
+        result = workspace.databricks("bundle", "validate", "--strict")
+        calm(result.stdout + result.stderr)
+        plan = workspace.databricks("bundle", "plan").stdout
+        (wanted,) = re.findall(r"Plan: (\d+) to add, 0 to change, 0 to delete", plan)
+        result = workspace.databricks("bundle", "deploy", "--auto-approve")
+        assert f"{wanted} created, 0 changed, 0 deleted" in calm(result.stdout + result.stderr)
+        assert "0 to add, 0 to change, 0 to delete" in workspace.databricks("bundle", "plan").stdout
+
+    # Nothing of one target took the place of another's, be it in the same workspace.
+    for workspace in workspaces:
+        assert "0 to add, 0 to change, 0 to delete" in workspace.databricks("bundle", "plan").stdout
+
+    for workspace in workspaces:
+        if workspace.target == "prod":
+            refused = workspace.databricks("bundle", "destroy", "--auto-approve", fails=True)
+            assert "prevent_destroy" in refused.stdout + refused.stderr
+            model = project / "resources" / "model.registered_model.yml"
+            text = model.read_text(encoding="utf-8")
+            model.write_text(text.replace("prevent_destroy: true", "prevent_destroy: false"), encoding="utf-8")
+        workspace.databricks("bundle", "destroy", "--auto-approve")
+        assert not [key for key, resource in resources_of(workspace) if "id" in resource]
+    for token in {workspace.token for workspace in workspaces}:
+        assert not replace(workspaces[0], token=token).get("/api/2.2/jobs/list").get("jobs")
+
+
+def resources_of(workspace: Workspace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each resource of the bundle by its key; one that is deployed has an id."""
+    for resources in workspace.read("bundle", "summary")["resources"].values():
+        yield from resources.items()
+
+
+def test_the_documents_name_commands_and_flags_that_the_cli_has(bake: Bake) -> None:
+    found: dict[tuple[str, ...], str] = {}
+    for combination in COMBINATIONS:
+        project = bake(**combination)
+        for page in (project / "README.md", *(project / "docs").glob("*.md")):
+            for block in re.findall(
+                r"^```shell\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+            ):
+                for line in block.splitlines():
+                    if line.startswith("databricks "):
+                        words = re.sub(r'"[^"]*"|<[^>]*>', "VALUE", line).split()[1:]
+                        found[tuple(words)] = page.name
+    assert len(found) > 20
+    helps: dict[tuple[str, ...], str] = {}
+    for words, page in found.items():
+        names = []
+        for word in words:
+            if not re.fullmatch(r"[a-z-]+", word) or word.startswith("-"):
+                break
+            names.append(word)
+        for length in range(len(names), 0, -1):  # what follows the name of the command are its arguments
+            command = tuple(names[:length])
+            if command not in helps:
+                shown = subprocess.run(["databricks", *command, "--help"], capture_output=True, text=True, timeout=60)
+                helps[command] = shown.stdout
+            if f"databricks {' '.join(command)} " in helps[command]:
+                break
+        else:
+            raise AssertionError(f"{page}: there is no command databricks {' '.join(words)}")
+        for flag in (word for word in words if word.startswith("--")):
+            assert re.search(rf"(^|\s){flag}\b", helps[command]), f"{page}: databricks {' '.join(words)}: {flag}"

@@ -1,6 +1,7 @@
 """GitLab CI/CD of a rendered project: every pipeline runs with gitlab-ci-local, and what that ignores is read.
 
-A stand-in for `databricks` and `uv` notes each call. gitlab-ci-local knows no `workflow`, environments, resource groups
+A stand-in for `databricks` and `uv` notes each call; with a fake workspace it hands them to the CLI.
+gitlab-ci-local knows no `workflow`, environments, resource groups
 or protected tags, and no inputs: the variables that they fill are set instead.
 """
 
@@ -18,8 +19,10 @@ import pytest
 import yaml
 from conftest import Bake
 from helpers import PATTERNS, clean_environment, commit, every_pattern, run
+from real_cli import PASS_ON, expected_jobs, hosted_answers, in_workspace, needs_workspace, real_programs
 
 RUNNER = "gitlab-ci-local@4.70.1"
+RSYNC = Path(__file__).parent / "rsync.py"  # no machine needs to have the real one
 ORIGIN = "git@gitlab.com:group/project.git"
 RECEIVES = {"deploy-model", "hybrid"}
 MERGE_REQUEST = {
@@ -31,16 +34,22 @@ MERGE_REQUEST = {
 STAND_IN = """#!{python}
 import json, os, sys
 from pathlib import Path
-call = [Path(sys.argv[0]).name, *sys.argv[1:]]
+real = {real}
+name, arguments = Path(sys.argv[0]).name, sys.argv[1:]
+call = [name, *arguments]
+if name in real and arguments[0] == "build":
+    os.execv(real[name], [real[name], *arguments])  # the wheel, for the CLI
 if call == ["databricks", "--version"]:
     sys.exit(print("Databricks CLI v" + os.environ["DATABRICKS_CLI_VERSION"]))
 names = ("DATABRICKS_AUTH_TYPE", "DATABRICKS_CLIENT_ID", "BUNDLE_VAR_code_approved_by", "CI_JOB_NAME")
 with open(os.environ["CALLS"], "a") as calls:
     calls.write(json.dumps([" ".join(call), {{name: os.environ.get(name) for name in names}}]) + "\\n")
-if "status" in call:
-    print("             staging\\nmodel        c.s.m\\nchampion     7\\nchallenger   8 (PASSED)")
-sys.exit(bool(os.environ.get("FAIL")) and os.environ["FAIL"] in " ".join(call))
-"""
+if "number" in call:
+    asked = call[call.index("--version") + 1] if "--version" in call else "champion"
+    print({{"champion": "7", "challenger": "8"}}.get(asked, asked))
+if os.environ.get("FAIL") and os.environ["FAIL"] in " ".join(call):
+    sys.exit(1)
+{pass_on}"""
 
 Pipeline = Callable[..., tuple[int, list[str], list[dict[str, Any]], str]]
 
@@ -50,9 +59,8 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return gitlab-ci-local, installed with npm unless it is there."""
     if sys.platform == "win32":
         pytest.skip("gitlab-ci-local runs the scripts with bash")
-    for tool in ("npm", "rsync"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not on the PATH, which gitlab-ci-local needs")
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not on the PATH, which installs gitlab-ci-local: python tasks.py test brings it")
     folder = tmp_path_factory.mktemp("gitlab-ci-local")
     result = run("npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", folder, RUNNER, cwd=folder)
     if result.returncode:
@@ -63,15 +71,20 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def pipeline(runner: Path, bake_anew: Bake, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """Return a function that runs a pipeline of a pattern: its exit code, the calls, their environments, the log."""
-    tools = tmp_path_factory.mktemp("tools")
-    for name in ("databricks", "uv"):
-        (tools / name).write_text(STAND_IN.format(python=sys.executable), encoding="utf-8")
-        (tools / name).chmod(0o755)
-    projects: dict[tuple[str, bool], Path] = {}
+    tools = {real: tmp_path_factory.mktemp("tools") for real in (False, True)}
+    for real, folder in tools.items():
+        program = STAND_IN.format(python=sys.executable, real=real_programs() if real else {}, pass_on=PASS_ON)
+        for name in ("databricks", "uv"):
+            (folder / name).write_text(program, encoding="utf-8")
+        (folder / "rsync").write_text(f'#!/bin/sh\nexec "{sys.executable}" "{RSYNC}" "$@"\n', encoding="utf-8")
+        for tool in folder.iterdir():
+            tool.chmod(0o755)
+    projects: dict[tuple[str, bool, bool], Path] = {}
 
-    def project_of(pattern: str, reviewed: bool) -> Path:
-        if (pattern, reviewed) not in projects:
-            project = projects[pattern, reviewed] = bake_anew(deployment_pattern=pattern, ci_provider="gitlab-ci")
+    def project_of(pattern: str, reviewed: bool, real: bool) -> Path:
+        if (pattern, reviewed, real) not in projects:
+            answers = {"deployment_pattern": pattern, "ci_provider": "gitlab-ci"} | (hosted_answers() if real else {})
+            project = projects[pattern, reviewed, real] = bake_anew(**answers)
             commit(project)
             origin = tmp_path_factory.mktemp("origin") / "project.git"
             for arguments in (
@@ -87,10 +100,15 @@ def pipeline(runner: Path, bake_anew: Bake, tmp_path_factory: pytest.TempPathFac
             if not reviewed:
                 (project / "more.txt").write_text("not on main\n", encoding="utf-8")
                 commit(project)
-        return projects[pattern, reviewed]
+        return projects[pattern, reviewed, real]
 
     def start(
-        pattern: str, play: tuple[str, ...] = (), fail: str = "", reviewed: bool = True, **variables: str
+        pattern: str,
+        play: tuple[str, ...] = (),
+        fail: str = "",
+        reviewed: bool = True,
+        real: bool = False,
+        **variables: str,
     ) -> tuple[int, list[str], list[dict[str, Any]], str]:
         home = tmp_path_factory.mktemp("home")
         calls = home / "calls"
@@ -102,16 +120,17 @@ def pipeline(runner: Path, bake_anew: Bake, tmp_path_factory: pytest.TempPathFac
             settings += ["--unset-variable", "CI_COMMIT_BRANCH"]  # as GitLab does
         command = [runner, "--force-shell-executor", "--shell-isolation", "--no-artifacts-to-source", "--home", home]
         command += ["--concurrency", "1", "--state-dir", f".gitlab-ci-local/{home.name}", *settings]
+        of_cli = {"HOME": str(home), "DATABRICKS_CACHE_ENABLED": "false"} if real else {}
         if play:
             command += ["--manual", *play]
         result = subprocess.run(
             list(map(str, command)),
-            cwd=project_of(pattern, reviewed),
-            env=clean_environment(PATH=f"{tools}{os.pathsep}{os.environ['PATH']}"),
+            cwd=project_of(pattern, reviewed, real),
+            env=clean_environment(PATH=f"{tools[real]}{os.pathsep}{os.environ['PATH']}", **of_cli),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         lines = calls.read_text(encoding="utf-8").splitlines() if calls.exists() else []
         noted = [json.loads(line) for line in lines]
@@ -136,12 +155,13 @@ def code_release(pattern: str) -> list[str]:
 def model_release(pattern: str) -> list[str]:
     """Return the calls of a model release of version 5, in their order."""
     models = "uv run --locked models"
-    status = f"{models} status --target staging"
+    shown = [f"{models} status --target staging", f"{models} number --target staging"]
     promote = f"{models} promote --target prod --version"
     if pattern == "hybrid":
-        return [status, f"{promote} 5 --approve --by ada --reason https://gitlab.com/group/project/-/jobs/1"]
+        shown[-1] += " --version 5"
+        return [*shown, f"{promote} 5 --approve --by ada --reason https://gitlab.com/group/project/-/jobs/1"]
     accept = f"{models} promote --target staging --version 5"
-    return [accept, status, f"{promote} 7 --approve --by ada --reason https://gitlab.com/group/project/-/jobs/1"]
+    return [accept, *shown, f"{promote} 7 --approve --by ada --reason https://gitlab.com/group/project/-/jobs/1"]
 
 
 # Run
@@ -258,6 +278,30 @@ def test_operations_run_one_command(target: str, pipeline: Pipeline) -> None:
         assert pipeline("hybrid", ACTION="status", TARGET="prod")[1] == [], "prod waits"
 
 
+@pytest.mark.slow
+@needs_workspace
+@every_pattern
+def test_a_release_with_the_cli(pattern: str, pipeline: Pipeline) -> None:
+    """The CLI logs in with the token of the job, plans, deploys, and starts the integration test.
+
+    The fake workspace cannot run our jobs, so the integration test counts as passed once it has started.
+    """
+    job = {"DATABRICKS_OIDC_TOKEN": "token of the job", "CI_JOB_URL": "https://job"}
+    code, _, _, log = pipeline(pattern, real=True, **MERGE_REQUEST | job)
+    assert code == 0, log
+    assert "Plan: " in log
+    code, calls, _, log = pipeline(pattern, play=("prod",), real=True, CI_COMMIT_TAG="v1.0.0", **job)
+    assert code == 0, log
+    assert calls == code_release(pattern)
+    (slug,) = set(re.findall(r"\bfraud-[0-9a-f]{8}\b", log))
+    jobs, started = in_workspace(slug)
+    deployed = [call.split()[-1] for call in calls if "bundle deploy" in call]
+    assert set(jobs) == expected_jobs(pattern, *deployed)
+    assert started == [f"integration_test ({deployed[0]})"]
+    if pattern == "deploy-code":
+        assert "ada (v1.0.0, https://job)" in json.dumps(jobs["training (prod)"])
+
+
 # Read
 
 
@@ -337,6 +381,12 @@ def test_deployments_have_their_own_identity_and_wait_for_each_other(project: Pa
     assert "cache" not in config["default"] and "cache" not in config["tests"]
 
 
+def test_the_plan_is_shown_on_the_request(project: Path) -> None:
+    job = read(project)["bundle"]
+    assert 'databricks bundle plan --target "$BUNDLE_TARGET" > plan.txt' in job["script"]
+    assert job["artifacts"]["expose_as"] and job["artifacts"]["paths"] == ["plan.txt"]
+
+
 def test_inputs_are_values_and_nothing_else(project: Path) -> None:
     header, config = yaml.safe_load_all((project / ".gitlab-ci.yml").read_text(encoding="utf-8"))
     text = (project / ".gitlab-ci.yml").read_text(encoding="utf-8")
@@ -364,3 +414,44 @@ def test_versions_are_pinned(project: Path) -> None:
 def test_no_secret_is_stored(project: Path) -> None:
     for path in (project / ".gitlab-ci.yml", *(project / ".gitlab").iterdir(), *(project / "docs").glob("*.md")):
         assert not re.search(r"DATABRICKS_TOKEN\b|CLIENT_SECRET|dapi[0-9a-f]", path.read_text(encoding="utf-8")), path
+
+
+def test_linters_find_nothing(project: Path, tmp_path: Path) -> None:
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema"]
+    header, pipeline = (project / ".gitlab-ci.yml").read_text(encoding="utf-8").split("\n---\n")
+    for number, document in enumerate((header, pipeline)):  # GitLab reads two documents, its schema describes one
+        (tmp_path / f"{number}.yml").write_text(document + "\n", encoding="utf-8")
+    releases = sorted((project / ".gitlab").glob("*.yml"))
+    documents = [tmp_path / "0.yml", tmp_path / "1.yml", *releases]
+    rules = (
+        "{extends: default, rules: {line-length: {max: 130}, document-start: disable, "
+        "comments: {min-spaces-from-content: 1}}}"
+    )
+    for command in (
+        [*check, "vendor.gitlab-ci", "--data-transform", "gitlab-ci", *documents],
+        [*check, "vendor.renovate", project / "renovate.json"],
+        [sys.executable, "-m", "yamllint", "--strict", "--config-data", rules, project / ".gitlab-ci.yml", *releases],
+    ):
+        result = run(*command, cwd=tmp_path)
+        assert result.returncode == 0, result.stdout
+
+    if shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck is not on the PATH")
+    scripts = {"install": (project / ".gitlab" / "install-databricks-cli.sh").read_text(encoding="utf-8")}
+    for name, job in jobs_of(read(project)).items():
+        # As the runner joins them.
+        scripts[name] = "set -eo pipefail\n" + "\n".join([*job.get("before_script", []), *job["script"]])
+        if "after_script" in job:
+            scripts[f"{name}-after"] = "\n".join(job["after_script"])
+    for name, script in scripts.items():
+        (tmp_path / f"{name}.sh").write_text(script + "\n", encoding="utf-8")
+    result = run("shellcheck", "--shell=bash", *sorted(tmp_path.glob("*.sh")), cwd=tmp_path)
+    assert result.returncode == 0, result.stdout
+
+
+def test_the_schema_would_find_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "wrong.yml").write_text("job: {script: [true], needz: [other]}\n", encoding="utf-8")
+    wrong = run(
+        sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.gitlab-ci", "wrong.yml", cwd=tmp_path
+    )
+    assert "needz" in wrong.stdout

@@ -3,8 +3,10 @@
 The tables here are written from the definition of the patterns, and share nothing with the template's own variables.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,17 +91,21 @@ every_environment = pytest.mark.parametrize(
 
 
 @pytest.fixture
-def bundle(environment: Environment, bake: Bake) -> dict[str, Any]:
-    """The bundle of one environment, in a project whose names cannot be mistaken for each other."""
+def project(environment: Environment, bake: Bake) -> Path:
+    """A project whose names cannot be mistaken for each other."""
     answers = {f"{target}_catalog": catalog for target, catalog in CATALOGS.items()}
     answers |= {"schema_name": "facts", "model_name": "oracle", "project_slug": "delta-project"}
-    project = bake(
+    return bake(
         deployment_pattern=environment.pattern,
         data_scientists_group=GROUP,
         model_approvers_group=APPROVERS,
         retraining_schedule=CRON,
         **answers,
     )
+
+
+@pytest.fixture
+def bundle(environment: Environment, project: Path) -> dict[str, Any]:
     return load_bundle(project, environment.target)
 
 
@@ -331,6 +337,35 @@ def test_who_may_look_on(environment: Environment, bundle: dict[str, Any]) -> No
     (grant,) = grants
     assert grant["principal"] == GROUP
     assert set(grant["privileges"]) == {"USE_SCHEMA", "SELECT", "EXECUTE"}, "read, and no more"
+
+
+@every_environment
+def test_the_table_of_who_may_read_and_write(environment: Environment, project: Path) -> None:
+    """docs/access.md, which a test of the project holds against its bundle files."""
+    page = (project / "docs" / "access.md").read_text(encoding="utf-8")
+    lines = [
+        line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith(f"| {environment.target} |")
+    ]
+    rows = {who: {"reads": reads, "writes": writes, "jobs": jobs} for _, who, reads, writes, jobs in lines}
+    groups = {f"`{GROUP}`"} if environment.reviewed else set()
+    groups |= {f"`{APPROVERS}`"} if environment.target == "prod" else set()
+    assert rows.keys() == {"whoever deploys"} | groups
+
+    def catalogs(text: str) -> set[str]:
+        return {target for target, catalog in CATALOGS.items() if re.search(rf"\b{catalog}\b", text)}
+
+    for who, row in rows.items():
+        assert catalogs(row["writes"]) <= {environment.target}, f"{who} writes into another environment"
+    deployer = rows["whoever deploys"]
+    assert catalogs(deployer["writes"]) == {environment.target}
+    assert catalogs(deployer["reads"]) == set(environment.reads.values())
+    if environment.reviewed:
+        assert "tables" in rows[f"`{GROUP}`"]["reads"] and "model" in rows[f"`{GROUP}`"]["reads"]
+        assert rows[f"`{GROUP}`"]["writes"] == "nothing" and rows[f"`{GROUP}`"]["jobs"] == "sees them"
+    if environment.target == "prod":
+        tags = f"tags of the model of `{CATALOGS['prod']}.facts.oracle`"
+        assert rows[f"`{APPROVERS}`"]["writes"] == (tags if environment.champion == "received" else "nothing")
+        assert rows[f"`{APPROVERS}`"]["jobs"] == "starts them"
 
 
 @every_environment

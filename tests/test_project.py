@@ -4,6 +4,7 @@ All tests of a pattern share one project, and conftest.py keeps them in one proc
 with sqlite3 and Delta tables with deltalake, so that none of the project's own code vouches for itself.
 """
 
+import os
 import re
 import sqlite3
 import zipfile
@@ -53,7 +54,6 @@ END_STATES = {
         "prod": EndState("staging", 2, {1, 2, 3}, source="staging", reads="prod"),
     },
 }
-# Where a version waits for somebody to approve it.
 # An edit that breaks the pattern, as text that is added to a file of the bundle.
 BREAKING = {
     "deploy-code": (
@@ -122,7 +122,9 @@ class Project:
 @pytest.fixture(scope="module", params=PATTERNS)
 def project(request: pytest.FixtureRequest, bake_anew: Bake) -> Project:
     """A project that is set up and under git."""
-    root = bake_anew(deployment_pattern=request.param)
+    # What the jobs run on makes no difference to the laptop: one of the three shows it.
+    compute = "classic" if request.param == "deploy-model" else "serverless"
+    root = bake_anew(deployment_pattern=request.param, compute=compute)
     made = Project(request.param, root, commit(root))
     made.run("uv", "sync")
     return made
@@ -173,11 +175,31 @@ def test_the_wheel_is_complete(project: Project, tmp_path: Path) -> None:
     assert called <= scripts, "every task of a job has its entry point"
 
 
+def test_the_wheel_of_classic_compute_has_the_date_of_its_newest_source(bake_anew: Bake, tmp_path: Path) -> None:
+    """The Databricks CLI makes its version of that date, so that a cluster which lives on gets each change once."""
+    root = bake_anew(compute="classic")
+    commit(root)
+    source = root / "src" / "fraud_detection" / "train.py"
+
+    def date_of_wheel() -> float:
+        assert run("uv", "build", "--wheel", "--out-dir", tmp_path, cwd=root).returncode == 0
+        (wheel,) = tmp_path.glob("*.whl")
+        return wheel.stat().st_mtime
+
+    first = date_of_wheel()
+    assert date_of_wheel() == first
+    later = first + 60
+    os.utime(source, (later, later))
+    assert date_of_wheel() == later
+
+
 def test_commands_explain_themselves(project: Project) -> None:
-    commands = {"status", "rollback"} | ({"promote", "approve"} if project.pattern != "deploy-code" else set())
+    commands = {"status", "rollback"} | (
+        {"promote", "approve", "number"} if project.pattern != "deploy-code" else set()
+    )
     (listed,) = re.findall(r"\{([\w,]+)\}", project.run("uv", "run", "models", "--help").splitlines()[0])
     assert set(listed.split(",")) == commands
-    for command in ("run", "lifecycle", "status"):
+    for command in ("run", "lifecycle", "status", "access"):
         assert command in project.run("uv", "run", "python", "-m", "local", "--help")
 
 

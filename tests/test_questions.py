@@ -7,7 +7,7 @@ import pytest
 import yaml
 from conftest import Bake
 from cookiecutter.exceptions import FailedHookException
-from helpers import CHOICES, COOKIECUTTER, LATER, PATTERNS, QUESTIONS, files
+from helpers import CHOICES, COOKIECUTTER, PATTERNS, QUESTIONS, TARGETS, files, load_bundle
 from pytest_cookies.plugin import Cookies
 
 CONTRACT = {
@@ -29,7 +29,6 @@ GROUPS = ("data_scientists_group", "model_approvers_group")
 
 # Question, bad answer, and what the message tells to type instead.
 REFUSED = [
-    *((name, answer, "Type ") for name, answers in LATER.items() for answer in sorted(answers)),
     *(("project_name", answer, "Type one line of text") for answer in ("", "  ", "two\nlines", "a\x07bell")),
     *(("description", answer, "Type one line of text") for answer in ("", "two\nlines")),
     *(
@@ -137,14 +136,9 @@ def test_names_follow_from_the_project_name(cookies: Cookies) -> None:
     }
 
 
-@pytest.mark.parametrize("question", CHOICES)
-def test_answers_that_come_later_are_those_that_are_refused(question: str) -> None:
-    assert LATER.get(question, set()) < set(QUESTIONS[question])
-
-
 def test_every_rule_has_a_bad_answer() -> None:
     takes_text = {question for question, default in QUESTIONS.items() if isinstance(default, str)}
-    assert {question for question, _, _ in REFUSED} == takes_text | LATER.keys()
+    assert {question for question, _, _ in REFUSED} == takes_text
     assert OTHER_TEXT.keys() == takes_text
 
 
@@ -158,17 +152,30 @@ def test_a_bad_answer_is_refused(
     message = refusal(cookies, capfd, **{"project_slug": "fraud-detection", question: answer})
     assert message.count(f"\n  {question}: ") == 1
     assert advice in message.partition(f"\n  {question}: ")[2].partition("\n  ")[0]
+    (line,) = [line for line in message.splitlines() if line.startswith(f"  {question}: ")]
+    assert line.endswith("."), "one line for each problem, whatever was typed"
     left_behind = [path for path in (tmp_path / "cookies").rglob("*") if path.name != "bake00"]
     assert not left_behind
 
 
 def test_environments_do_not_share_a_catalog(cookies: Cookies, capfd: pytest.CaptureFixture[str]) -> None:
     message = refusal(cookies, capfd, staging_catalog="dev")
-    assert "two environments share a catalog. Type a catalog of its own for each environment." in message
+    assert "two environments share a catalog. Type a catalog of its own for each, or one schema each: " in message
+    assert "schema_name=fraud_detection_{target}." in message
+
+
+def test_environments_that_share_a_catalog_have_schemas_of_their_own(bake: Bake) -> None:
+    project = bake(**dict.fromkeys(CATALOGS, "all-of-it"), schema_name="fraud_{target}", deployment_pattern="hybrid")
+    bundles = {target: load_bundle(project, target) for target in TARGETS}
+    schemas = [bundle["resources"]["schemas"]["schema"]["id"] for bundle in bundles.values()]
+    assert schemas == ["all-of-it.fraud_dev", "all-of-it.fraud_staging", "all-of-it.fraud_prod"]
+    assert bundles["staging"]["var"]["source_table"] == "all-of-it.fraud_prod.transactions"
+    assert bundles["prod"]["var"]["source_model"] == "all-of-it.fraud_staging.fraud_detection_model"
+    assert not [name for name, content in files(project).items() if b"fraud_{target}" in content]
 
 
 def test_several_problems_are_listed_together(cookies: Cookies, capfd: pytest.CaptureFixture[str]) -> None:
-    bad = {"package_name": "class", "prod_catalog": "a.b", "notification_email": "nobody", "compute": "classic"}
+    bad = {"package_name": "class", "prod_catalog": "a.b", "notification_email": "nobody", "description": ""}
     message = refusal(cookies, capfd, **bad)
     for question in bad:
         assert f"\n  {question}: " in message

@@ -40,13 +40,16 @@ DEFAULT_FILES = """
 .pre-commit-config.yaml
 README.md
 databricks.yml
+docs/access.md
 docs/cicd-setup.md
+docs/compute.md
 docs/deployment-pattern.md
 docs/onboarding.md
 docs/operations.md
 docs/releasing.md
 local/__init__.py
 local/__main__.py
+local/access.py
 local/bundle.py
 local/engine.py
 local/jobs.py
@@ -55,6 +58,7 @@ local/story.py
 local/task.py
 notebooks/explore.py
 pyproject.toml
+resources/compute.yml
 resources/experiment.experiment.yml
 resources/inference.job.yml
 resources/integration_test.job.yml
@@ -71,6 +75,7 @@ src/fraud_detection/config.py
 src/fraud_detection/config.schema.json
 src/fraud_detection/config.yml
 src/fraud_detection/data.py
+src/fraud_detection/data_profiling.py
 src/fraud_detection/drift.py
 src/fraud_detection/evaluate.py
 src/fraud_detection/features.py
@@ -86,9 +91,11 @@ src/fraud_detection/train.py
 src/fraud_detection/validate.py
 tests/conftest.py
 tests/integration/test_pipeline.py
+tests/unit/test_access.py
 tests/unit/test_bundle.py
 tests/unit/test_config.py
 tests/unit/test_data.py
+tests/unit/test_data_profiling.py
 tests/unit/test_drift.py
 tests/unit/test_evaluate.py
 tests/unit/test_features.py
@@ -98,6 +105,7 @@ tests/unit/test_pattern.py
 tests/unit/test_registry.py
 tests/unit/test_report.py
 tests/unit/test_sample_data.py
+tests/unit/test_tables.py
 tests/unit/test_task.py
 tests/unit/test_validate.py
 """
@@ -122,7 +130,8 @@ REALTIME_FILES = {
 CI_FILES = {
     "github-actions": (".github/",),
     "azure-devops": ("azure-pipelines", ".azure"),
-    "gitlab-ci": (".gitlab", "renovate.json"),
+    "gitlab-ci": (".gitlab",),
+    "none": ("release.py",),
 }
 ILLEGAL_ON_WINDOWS = re.compile(r'[<>:"|?*\\\x00-\x1f]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE)
 LONGEST_PATH = 140  # Windows allows 260, and the folder of the user comes before
@@ -145,7 +154,10 @@ def test_the_default_project_has_exactly_these_files(bake: Bake) -> None:
 def test_files_depend_on_the_answers_as_they_should(answers: dict[str, str], bake: Bake) -> None:
     names = set(files(bake(**answers)))
     of_providers = {ci: {name for name in names if name.startswith(starts)} for ci, starts in CI_FILES.items()}
-    assert {ci for ci, found in of_providers.items() if found} == {answers["ci_provider"]} - {"none"}
+    assert {ci for ci, found in of_providers.items() if found} == {answers["ci_provider"]}
+    # Where the host brings no updates of dependencies itself.
+    renovated = {"renovate.json"} if answers["ci_provider"] in ("azure-devops", "gitlab-ci") else set()
+    assert names & {"renovate.json"} == renovated
     assert ("docs/cicd-setup.md" in names) == (answers["ci_provider"] != "none")
     inference = answers.get("inference", "batch")
     using = (BATCH_FILES if inference != "realtime" else set()) | (REALTIME_FILES if inference != "batch" else set())
@@ -155,7 +167,7 @@ def test_files_depend_on_the_answers_as_they_should(answers: dict[str, str], bak
     # Models that are expensive to train are what deploy-model is for.
     large = {"docs/large-network.md"} if answers["deployment_pattern"] == "deploy-model" else set()
     assert names & {"docs/large-network.md"} == large
-    others = names.difference(*of_providers.values()) - {"docs/cicd-setup.md"}
+    others = names.difference(*of_providers.values()) - renovated - {"docs/cicd-setup.md"}
     default = {name for name in DEFAULT_FILES.split() if not name.startswith(CI_FILES["github-actions"])}
     assert others == (default - {"docs/cicd-setup.md"} - BATCH_FILES) | using | receiving | large
 

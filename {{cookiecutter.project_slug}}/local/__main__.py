@@ -1,9 +1,11 @@
-"""`uv run python -m local`: run one job, play the whole lifecycle, or show what serves where."""
+"""`uv run python -m local`: run one job, play the whole lifecycle, show what serves where, and who may read what."""
 
 import sys
 from argparse import ArgumentParser, Namespace
 {{- '\nfrom datetime import date' if cookiecutter.__realtime == 'yes' }}
 from pathlib import Path
+
+from . import access
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,6 +25,7 @@ def parse_arguments() -> Namespace:
 {%- endif %}
     commands.add_parser("lifecycle", help="play the model's life from the first training to a rollback")
     commands.add_parser("status", help="show what serves where")
+    commands.add_parser("access", help="write who may read and write what into docs/access.md")
     arguments = parser.parse_args()
     if arguments.command == "run" and (wrong := [text for text in arguments.param if "=" not in text]):
         parser.error(f"--param {wrong[0]} has no value: write --param NAME=VALUE")
@@ -31,6 +34,9 @@ def parse_arguments() -> Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
+    if arguments.command == "access":
+        print(f"{access.table(ROOT)}\n\nWritten to {access.update(ROOT).relative_to(ROOT)}.")
+        return
     # Imported late: the help text and a mistyped command should not wait for Spark and MLflow.
     from {{ cookiecutter.package_name }} import models
 

@@ -22,7 +22,7 @@ dbutils.library.restartPython()
 # MAGIC ## Which model
 # MAGIC
 # MAGIC `uv run models status --target dev` on your machine prints the full name in the row `model`. In dev it carries your user name, for example
-# MAGIC `{{ cookiecutter.dev_catalog }}.dev_ada_{{ cookiecutter.schema_name }}.dev_ada_{{ cookiecutter.model_name }}`. The tables are in the same schema. Type it into the field at the top.
+# MAGIC `{{ cookiecutter.dev_catalog }}.dev_ada_{{ cookiecutter.__schema.dev }}.dev_ada_{{ cookiecutter.model_name }}`. The tables are in the same schema. Type it into the field at the top.
 # MAGIC In Catalog Explorer you find the same names under the catalog `{{ cookiecutter.dev_catalog }}`.
 
 # COMMAND ----------

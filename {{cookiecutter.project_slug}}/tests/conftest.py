@@ -52,12 +52,15 @@ def spark(home: Path) -> Iterator[SparkSession]:
 
 
 @pytest.fixture(scope="session")
-def new_schema(spark: SparkSession, home: Path) -> Callable[[], str]:
-    """Return a function that creates an empty schema and returns its two-part name."""
+def new_schema(spark: SparkSession, home: Path) -> Callable[..., str]:
+    """Return a function that creates an empty schema and returns its two-part name.
+
+    Sample data depends on the name of its table, so a test that trains on some gives its schema a name.
+    """
     numbers = count(1)
 
-    def create() -> str:
-        name = f"schema_{next(numbers)}"
+    def create(name: str = "") -> str:
+        name = name or f"schema_{next(numbers)}"
         folder = home / STATE / "lakehouse" / CATALOG / name
         folder.mkdir(parents=True)
         spark.sql(f"CREATE SCHEMA `{CATALOG}`.`{name}` LOCATION '{folder.as_posix()}'")
@@ -67,7 +70,7 @@ def new_schema(spark: SparkSession, home: Path) -> Callable[[], str]:
 
 
 @pytest.fixture
-def schema(new_schema: Callable[[], str]) -> str:
+def schema(new_schema: Callable[..., str]) -> str:
     """The two-part name of an empty schema."""
     return new_schema()
 

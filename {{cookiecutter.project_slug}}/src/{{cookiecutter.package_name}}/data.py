@@ -111,5 +111,5 @@ def split(rows: pd.DataFrame, holdout_days: int) -> tuple[pd.DataFrame, pd.DataF
     holdout_start = max(rows["event_date"]) - timedelta(days=holdout_days - 1)
     training, holdout = rows[rows["event_date"] < holdout_start], rows[rows["event_date"] >= holdout_start]
     if training.empty:
-        raise ValueError(f"All labelled rows fall in the holdout ({holdout_days} days): raise history_days.")
+        raise ValueError(f"All labelled rows fall in the holdout ({holdout_days} days): raise days.")
     return training, holdout

@@ -44,12 +44,13 @@ def compute_features(transactions: DataFrame) -> DataFrame:
 
 
 def features(source_table: str, schema: str, run_date: date, days: int) -> None:
-    """Write the features of the `days` days before `run_date` to `<schema>.features`."""
+    """Write the features of the `days` days before `run_date` to `<schema>.features`, one row per `transaction_id`."""
     start = run_date - timedelta(days=days)
     transactions = tables.read(tables.spark_session(), source_table)
     history = transactions.where(tables.days("event_time", start - LOOKBACK, run_date))
     period = tables.days("event_date", start, run_date)
-    tables.replace(compute_features(history).where(period), f"{schema}.features", period)
+    # With a primary key, Unity Catalog offers the table as a feature table.
+    tables.replace(compute_features(history).where(period), f"{schema}.features", period, key="transaction_id")
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 
 from . import registry{{ ', serving' if cookiecutter.__realtime == 'yes' }}
 {%- if cookiecutter.__prod_champion == "received" %}
-from .receive import carry_over
+from .receive import carry_over, find_source
 {%- endif %}
 
 TARGETS = ["dev", "staging", "prod"]
@@ -199,6 +199,17 @@ def promote(
     return f"Version {champion.version} of {target.model} serves in {target.name}."
 
 
+def number(target: Target, version: str) -> str:
+    """Return the number of a version that may leave `target`, because an alias may name another one a minute later.
+
+    Raises:
+        RegistryError: if there is no such version, or it did not pass the gate of `target`.
+    """
+    client = target.connect()
+    found = registry.get(client, target.model, version)
+    return str(find_source(client, target.model, str(found.version)).version)
+
+
 def approve(target: Target, version: str, by: str, reason: str) -> str:
     """Record an approval on a version of `target`, and return one sentence on it.
 
@@ -255,11 +266,12 @@ def parse_arguments() -> Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     show = commands.add_parser("status", help="champion, challenger and previous of each environment")
     back = commands.add_parser("rollback", help="the previous champion serves again")
-    deciding = [back]
+    asking, deciding = [show], [back]
 {%- if cookiecutter.__prod_champion == "received" %}
     release = commands.add_parser("promote", help="an environment receives a version of the environment before it")
     agree = commands.add_parser("approve", help="let a version that waits in an environment serve there")
     deciding += [release, agree]
+    tell = commands.add_parser("number", help="the number of a version that may be released, for example of champion")
 {%- endif %}
 
     show.add_argument("--target", choices=TARGETS, help="one environment only")
@@ -275,8 +287,11 @@ def parse_arguments() -> Namespace:
     release.add_argument("--export", action="store_true", help="for environments that share no metastore")
     release.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="further job parameters")
     agree.add_argument("--version", default=registry.CHALLENGER, help="number or alias there (default: challenger)")
+    tell.add_argument("--target", choices=TARGETS, required=True)
+    tell.add_argument("--version", default=registry.CHAMPION, help="number or alias there (default: champion)")
+    asking += [tell]
 {%- endif %}
-    for command in (show, *deciding):
+    for command in (*asking, *deciding):
         command.add_argument("--local", action="store_true", help="the laptop, not a workspace")
     return parser.parse_args()
 
@@ -287,6 +302,8 @@ def carry_out(arguments: Namespace) -> str:
         return status([arguments.target] if arguments.target else TARGETS, arguments.local)
     target = open_target(arguments.target, arguments.local)
 {%- if cookiecutter.__prod_champion == "received" %}
+    if arguments.command == "number":
+        return number(target, arguments.version)
     if arguments.command == "approve":
         return approve(target, arguments.version, arguments.by, arguments.reason)
     if arguments.command == "promote":

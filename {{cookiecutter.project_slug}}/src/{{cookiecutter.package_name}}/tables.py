@@ -35,28 +35,42 @@ def days(column: str, start: date, end: date) -> Column:
     return (F.col(column) >= F.lit(start)) & (F.col(column) < F.lit(end))
 
 
-def replace(frame: DataFrame, table: str, condition: Column) -> None:
+def create(frame: DataFrame, table: str, key: str = "") -> None:
+    """Create the Delta table `table` with the rows of `frame`, and with the column `key` as its primary key."""
+    if not key:
+        frame.writeTo(quote(table)).using("delta").create()
+        return
+    columns = [f"`{field.name}` {field.dataType.simpleString()}" for field in frame.schema]
+    columns[frame.columns.index(key)] += " NOT NULL"
+    constraint = f"CONSTRAINT `{table.split('.')[-1]}_pk` PRIMARY KEY (`{key}`)"
+    frame.sparkSession.sql(f"CREATE TABLE {quote(table)} ({', '.join(columns)}, {constraint}) USING delta")
+    frame.writeTo(quote(table)).append()
+
+
+def replace(frame: DataFrame, table: str, condition: Column, key: str = "") -> None:
     """Make `frame` the rows of `table` that fulfil `condition`, in one commit: running it again changes nothing.
 
     Args:
-        frame: rows that all fulfil `condition`. Its schema makes the table where there is none; where its columns have
-            changed, the table takes them over, and older rows get nulls.
+        frame: rows that all fulfil `condition`. Its schema makes the table where there is none. The table takes over
+            new columns, older rows get nulls there, and it keeps columns that `frame` has no more.
+        key: column that becomes the primary key of a new table.
     """
-    if not exists(frame.sparkSession, table):
-        frame.writeTo(quote(table)).using("delta").create()
+    spark = frame.sparkSession
+    if not exists(spark, table):
+        create(frame, table, key)
         return
-    known = read(frame.sparkSession, table)
-    if set(known.columns) == set(frame.columns):
-        frame.select(known.columns).writeTo(quote(table)).overwrite(condition)
-        return
-    others = known.where(~condition).select([column for column in known.columns if column in frame.columns])
-    whole = frame.unionByName(others, allowMissingColumns=True)
-    whole.write.format("delta").mode("overwrite").option("overwriteSchema", "true").saveAsTable(quote(table))
+    if set(frame.columns) - set(read(spark, table).columns):
+        # No rows, only the columns: everything else about the table stays as it is.
+        frame.limit(0).write.format("delta").mode("append").option("mergeSchema", "true").saveAsTable(quote(table))
+    known = read(spark, table)
+    if set(known.columns) - set(frame.columns):
+        frame = frame.unionByName(known.limit(0), allowMissingColumns=True)
+    frame.select(known.columns).writeTo(quote(table)).overwrite(condition)
 
 
 def add_once(frame: DataFrame, table: str, condition: Column) -> None:
     """Append `frame` to `table` unless the table has a row that fulfils `condition`."""
     if not exists(frame.sparkSession, table):
-        frame.writeTo(quote(table)).using("delta").create()
+        create(frame, table)
     elif read(frame.sparkSession, table).where(condition).isEmpty():
         frame.writeTo(quote(table)).append()

@@ -66,12 +66,17 @@ def train(
         schema: schema of the features table.
         model: three-part name of the registered model.
         training_fraction: share of the cards to train on, in (0, 1].
+
+    Raises:
+        ValueError: if the rows are too few to fit a model on.
     """
     client = registry.connect()
     spark = tables.spark_session()
     features_table, start = f"{schema}.features", run_date - timedelta(days=days)
     rows = data.labelled(spark, source_table, features_table, start, run_date, training_fraction)
     training, holdout = data.split(rows, load_config()["training"]["holdout_days"])
+    if training[data.LABEL].nunique() < 2:
+        raise ValueError(f"All {len(training)} training rows have one label: raise days or training_fraction.")
 
     mlflow.set_experiment(experiment)
     with mlflow.start_run(run_name=f"train {run_date}") as active:

@@ -109,11 +109,11 @@ def pipeline(
     spark: SparkSession,
     mlflow_client: MlflowClient,
     home: Path,
-    new_schema: Callable[[], str],
+    new_schema: Callable[..., str],
     task_values: dict[str, Any],
 ) -> Pipeline:
     """A project whose first model serves, after one run of each job."""
-    pipeline = Pipeline(spark, mlflow_client, new_schema(), task_values)
+    pipeline = Pipeline(spark, mlflow_client, new_schema("pipeline"), task_values)
     mlflow_client.create_experiment(pipeline.schema, artifact_location=(home / "artifacts").as_uri())
     sample_data.sample_data(pipeline.source_table, RUN_DATE, DAYS, rows_per_day=150, drift=False)
     check_data.check_data(pipeline.source_table, RUN_DATE, DAYS)
@@ -193,6 +193,12 @@ def test_the_checks_of_the_integration_test_hold(pipeline: Pipeline) -> None:
     check_results.check_results(pipeline.schema, pipeline.model, RUN_DATE, days=7)
     with pytest.raises(AssertionError, match="feature rows is scored"):
         check_results.check_results(pipeline.schema, pipeline.model, RUN_DATE, days=8)
+
+
+def test_training_needs_both_labels(pipeline: Pipeline) -> None:
+    with pytest.raises(ValueError, match=r"training rows have one label: raise days or training_fraction"):
+        pipeline.train(training_fraction=0.002)
+    assert "challenger" not in pipeline.aliases()
 
 
 def test_the_gate_refuses_a_worse_candidate_and_the_champion_stays(pipeline: Pipeline) -> None:

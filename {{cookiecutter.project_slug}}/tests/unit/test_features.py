@@ -68,7 +68,7 @@ def test_every_feature_has_its_type(computed: pd.DataFrame) -> None:
 
 
 def test_a_day_has_the_same_features_alone_and_within_30_days(
-    spark: SparkSession, new_schema: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, new_schema: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Scoring computes one day, training many: a model must see the same numbers in both."""
     monkeypatch.setattr(sample_data, "CARDS", 20)  # so that every card has a history

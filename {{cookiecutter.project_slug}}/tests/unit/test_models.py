@@ -89,3 +89,25 @@ def test_status_tells_what_serves_and_what_the_gate_refused(mlflow_client: Mlflo
 
     assert (str(rows["champion"]), rows["challenger"], rows["previous"]) == ("1", "2 (FAILED)", "-")
     assert rows["trained in"] == "dev"
+{%- if cookiecutter.__prod_champion == "received" %}
+
+
+def test_what_is_released_has_a_number_and_passed(
+    mlflow_client: MlflowClient, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        command(monkeypatch, "number", "--target", "staging")
+    assert error.value.code == f"models: {model} has no version with the alias 'champion'."
+
+    mlflow_client.create_registered_model(model)
+    version = mlflow_client.create_model_version(model, source="file:///none")
+    mlflow_client.set_registered_model_alias(model, registry.CHAMPION, version.version)
+    registry.tag(mlflow_client, version, training_run="run", validation_status="FAILED")
+    with pytest.raises(SystemExit) as error:
+        command(monkeypatch, "number", "--target", "staging")
+    assert "has validation_status FAILED: release one that PASSED" in str(error.value.code)
+
+    registry.tag(mlflow_client, version, validation_status="PASSED")
+    command(monkeypatch, "number", "--target", "staging")
+    assert capsys.readouterr().out == "1\n"
+{%- endif %}

@@ -81,11 +81,12 @@ def collect(schema: str, model: str, run_date: date, days: int, git_commit: str)
     start = run_date - timedelta(days=days)
     period = tables.days("event_date", start, run_date)
     predictions = f"{schema}.predictions"
+    if not tables.exists(spark, predictions) or "scored_by" not in tables.read(spark, predictions).columns:
+        # Its readers find an empty table, or one from the time before there was an endpoint with one more column.
+        tables.replace(spark.createDataFrame([], PREDICTIONS), predictions, F.col("event_date") < F.lit(date.min))
     found = inference_tables(spark, schema)
     if not found:
         logger.warning("no inference table in %s yet, 0 rows collected: nobody has asked the endpoint", schema)
-        if not tables.exists(spark, predictions):  # so that its readers find it, empty
-            tables.replace(spark.createDataFrame([], PREDICTIONS), predictions, period)
         return
     since = F.col("request_date") >= F.lit(start)  # nobody asks for a transaction before its day
     columns = ["request_time", "status_code", "request", "response"]
@@ -120,13 +121,10 @@ def collect(schema: str, model: str, run_date: date, days: int, git_commit: str)
         moment.alias("scored_at"),
         F.lit(ENDPOINT).alias("scored_by"),
     )
-    if tables.exists(spark, predictions):
-        known = tables.read(spark, predictions)
-        if "scored_by" not in known.columns:  # from the time before there was an endpoint
-            known = known.withColumn("scored_by", F.lit("batch"))
-        others = known.where(period & ~F.col("scored_by").eqNullSafe(ENDPOINT))
-        rows = rows.unionByName(others.join(rows.select("transaction_id"), "transaction_id", "left_anti"))
-    tables.replace(rows, predictions, period)
+    scored_by = F.coalesce("scored_by", F.lit("batch"))  # older rows do not say
+    others = tables.read(spark, predictions).where(period & (scored_by != ENDPOINT)).withColumn("scored_by", scored_by)
+    unasked = others.join(rows.select("transaction_id"), "transaction_id", "left_anti")
+    tables.replace(rows.unionByName(unasked.select(rows.columns)), predictions, period)
     collected = tables.read(spark, predictions).where(period & (F.col("scored_by") == ENDPOINT)).count()
     logger.info(
         "%d requests since %s: %d failed and %d malformed ones are left out, %d transactions of these days collected",

@@ -1,0 +1,66 @@
+"""One task of a job in a process of its own, as on Databricks. Importing this module imports what tasks need."""
+
+import json
+import logging
+import os
+import sys
+from dataclasses import dataclass, field
+from importlib.metadata import distribution
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+# PySpark 4.2 takes a process whose main module has no file for its own doctests, and wants a Spark distribution.
+if not hasattr(sys.modules["__main__"], "__file__"):
+    sys.modules["__main__"].__file__ = __file__
+
+# Imported here so that the process which all tasks are forked from has paid for it once.
+import matplotlib
+import mlflow.sklearn
+import mlflow.store.model_registry.sqlalchemy_store
+import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+import pyspark.sql.connect.session  # noqa: F401
+import sklearn.ensemble  # noqa: F401
+
+from .engine import open_session
+
+
+@dataclass(frozen=True)
+class TaskRun:
+    """What a task process needs to know."""
+
+    package: str
+    entry_point: str
+    parameters: dict[str, str]
+    lakehouse: Path
+    log: Path
+    values: Path = field(repr=False)
+
+
+def execute(run: TaskRun) -> None:
+    """Run the entry point, with its output in `run.log` and its task values in `run.values` (JSON)."""
+    run.log.parent.mkdir(parents=True, exist_ok=True)
+    log = run.log.open("w", encoding="utf-8")
+    for stream in (1, 2):
+        os.dup2(log.fileno(), stream)
+    matplotlib.use("agg")
+    logging.captureWarnings(True)
+    sys.modules["databricks.sdk.runtime"] = _runtime(run.values)
+    open_session(run.lakehouse)
+    sys.argv = [run.entry_point, *(f"--{name}={value}" for name, value in run.parameters.items())]
+    (entry_point,) = distribution(run.package).entry_points.select(group="tasks", name=run.entry_point)
+    entry_point.load()()
+
+
+def _runtime(values: Path) -> ModuleType:
+    """Return what `databricks.sdk.runtime` offers a task here: `dbutils.jobs.taskValues.set`."""
+
+    def set_value(key: str, value: Any) -> None:
+        known = json.loads(values.read_text(encoding="utf-8")) if values.exists() else {}
+        values.write_text(json.dumps(known | {key: value}), encoding="utf-8")
+
+    module = ModuleType("databricks.sdk.runtime")
+    module.dbutils = SimpleNamespace(  # type: ignore[attr-defined]
+        jobs=SimpleNamespace(taskValues=SimpleNamespace(set=set_value))
+    )
+    return module

@@ -1,0 +1,141 @@
+"""The model registry: aliases of a registered model, and what each version must be able to answer."""
+
+import os
+from datetime import UTC, datetime
+
+import mlflow
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+CHAMPION = "champion"  # serves
+CHALLENGER = "challenger"  # wants to serve
+PREVIOUS = "previous"  # served before the champion, and serves again after a rollback
+
+# Tags that say where a version comes from. They go with it into another environment; all other tags stay behind,
+# because what was decided about a version holds for one environment only.
+LINEAGE = {
+    *("git_commit", "environment", "trained_at", "training_run", "training_date", "training_rows"),
+    *("training_table", "training_table_version", "features_table", "features_table_version"),
+    *("training_start", "training_end", "training_fraction"),
+}
+
+
+class RegistryError(RuntimeError):
+    """The registry is not in the state that the step needs."""
+
+
+def connect() -> MlflowClient:
+    """Return a client for Unity Catalog, or for the registry that `MLFLOW_REGISTRY_URI` names."""
+    mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI", "databricks-uc"))
+    return MlflowClient()
+
+
+def is_missing(error: MlflowException) -> bool:
+    """Tell whether the registry says that something does not exist."""
+    # Unity Catalog answers RESOURCE_DOES_NOT_EXIST or NOT_FOUND, an open-source registry also INVALID_PARAMETER_VALUE.
+    return error.error_code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
+
+
+def find(client: MlflowClient, model: str, alias: str) -> ModelVersion | None:
+    """Return the version that `alias` of `model` points at, or None where the model or the alias does not exist."""
+    try:
+        return client.get_model_version_by_alias(model, alias)
+    except MlflowException as error:
+        if is_missing(error):
+            return None
+        raise
+
+
+def get(client: MlflowClient, model: str, alias_or_version: str) -> ModelVersion:
+    """Return the version of `model` with this alias or number.
+
+    Raises:
+        RegistryError: if there is none.
+    """
+    try:
+        if alias_or_version.isdigit():
+            return client.get_model_version(model, alias_or_version)
+        return client.get_model_version_by_alias(model, alias_or_version)
+    except MlflowException as error:
+        if not is_missing(error):
+            raise
+        kind = "number" if alias_or_version.isdigit() else "alias"
+        raise RegistryError(f"{model} has no version with the {kind} '{alias_or_version}'.") from None
+
+
+def tag(client: MlflowClient, version: ModelVersion, **tags: object) -> None:
+    """Set tags of a model version."""
+    for key, value in tags.items():
+        client.set_model_version_tag(version.name, version.version, key, str(value))
+
+
+def now() -> str:
+    """Return the time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def challenge(client: MlflowClient, version: ModelVersion) -> None:
+    """Make `version` the challenger of its model: it has passed nothing yet, and nobody has approved it."""
+    tag(client, version, validation_status="PENDING", challenged_at=now())
+    for name in ("approval", "approved_by", "approved_at", "approval_reason"):
+        if name in version.tags:
+            client.delete_model_version_tag(version.name, version.version, name)
+    client.set_registered_model_alias(version.name, CHALLENGER, version.version)
+
+
+def approve(client: MlflowClient, version: ModelVersion, by: str, reason: str) -> None:
+    """Record on `version` who approved it, when and why."""
+    tag(client, version, approved_by=by, approved_at=now(), approval_reason=reason)
+    # Last, because this is the tag that lets a promotion go on. Databricks' own "Approve" button sets the same one.
+    tag(client, version, approval="Approved")
+
+
+def activate(client: MlflowClient, model: str, number: str) -> tuple[ModelVersion, ModelVersion | None]:
+    """Make the validated challenger `number` of `model` its champion, and the champion before it `previous`.
+
+    A run that was interrupted ends in the same state when it is run again, because the aliases move in this order:
+    `previous`, then `champion`, then `challenger` goes. A version that is champion already stays it.
+
+    Returns:
+        The champion, and the previous one (None for the first).
+
+    Raises:
+        RegistryError: if the version did not pass the gate, or another version has become challenger meanwhile.
+    """
+    version = get(client, model, number)
+    champion, challenger = find(client, model, CHAMPION), find(client, model, CHALLENGER)
+    if champion is None or champion.version != version.version:
+        status = version.tags.get("validation_status")
+        if status != "PASSED":
+            raise RegistryError(f"Version {number} of {model} has validation_status {status}: only PASSED may serve.")
+        if challenger is None or challenger.version != version.version:
+            other = f"version {challenger.version} is" if challenger else "none is"
+            raise RegistryError(f"Version {number} of {model} is not the challenger any more, {other}: start it again.")
+        if champion is not None:
+            client.set_registered_model_alias(model, PREVIOUS, champion.version)
+        client.set_registered_model_alias(model, CHAMPION, version.version)
+    if challenger is not None and challenger.version == version.version:
+        client.delete_registered_model_alias(model, CHALLENGER)
+    return version, find(client, model, PREVIOUS)
+
+
+def roll_back(client: MlflowClient, model: str, by: str, reason: str) -> tuple[ModelVersion, ModelVersion]:
+    """Make `previous` of `model` its champion again; run again after an interruption, it ends in the same state.
+
+    Returns:
+        The version that serves now, and the one that it replaced.
+
+    Raises:
+        RegistryError: if there is no previous champion.
+    """
+    champion, previous = get(client, model, CHAMPION), find(client, model, PREVIOUS)
+    if previous is None or (champion.version == previous.version and "replaced" not in previous.tags):
+        raise RegistryError(f"{model} has no previous champion to return to: train or promote a version instead.")
+    if champion.version != previous.version:
+        tag(client, champion, rolled_back_at=now(), rolled_back_by=by, rolled_back_reason=reason)
+        tag(client, previous, replaced=champion.version)
+        client.set_registered_model_alias(model, CHAMPION, previous.version)
+    client.delete_registered_model_alias(model, PREVIOUS)
+    serving = get(client, model, CHAMPION)
+    return serving, get(client, model, serving.tags["replaced"])

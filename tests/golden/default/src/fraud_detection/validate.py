@@ -1,0 +1,152 @@
+"""Task `validate`: the gate. A challenger that does not pass stops the run, and the champion stays."""
+
+import logging
+from datetime import date, timedelta
+from typing import Any
+
+import mlflow
+import pandas as pd
+from pyspark.sql import functions as F
+
+from . import data, registry, tables
+from .config import load_config
+from .evaluate import evaluate
+from .task import run
+
+logger = logging.getLogger(__name__)
+
+
+EVALUATIONS = """
+    run_date DATE, environment STRING, model_version INT, compared_version INT, metric STRING, value DOUBLE,
+    validation_status STRING
+"""
+
+
+class GateError(RuntimeError):
+    """The challenger did not pass."""
+
+
+def objections(metrics: dict[str, float], champion: dict[str, float] | None, gate: dict[str, Any]) -> list[str]:
+    """Return why a challenger must not serve; an empty list lets it pass.
+
+    Args:
+        metrics: of the challenger, from `evaluate`. A metric that is missing or NaN objects.
+        champion: metrics of the champion on the same rows, None for the first model.
+        gate: the section `gate` of config.yml.
+    """
+    nan = float("nan")
+    reasons = []
+    for name, least in (("rows", gate["min_holdout_rows"]), ("positives", gate["min_holdout_positives"])):
+        if not metrics.get(name, nan) >= least:
+            reasons.append(f"holdout has {metrics.get(name, nan):.0f} {name}, needs {least}")
+    for name, least in gate["minimum"].items():
+        if not metrics.get(name, nan) >= least:
+            reasons.append(f"{name} is {metrics.get(name, nan):.4f}, must be at least {least}")
+    for name, most in gate["maximum"].items():
+        if not metrics.get(name, nan) <= most:
+            reasons.append(f"{name} is {metrics.get(name, nan):.4f}, must be at most {most}")
+    for name, tolerance in gate["max_regression"].items():
+        if champion and not metrics.get(name, nan) >= champion[name] - tolerance:
+            reasons.append(
+                f"{name} is {metrics.get(name, nan):.4f}, "
+                f"more than {tolerance} below the champion's {champion[name]:.4f}"
+            )
+    return reasons
+
+
+def acceptance(uri: str, holdout: pd.DataFrame) -> tuple[dict[str, float], list[str]]:
+    """Load the model behind `uri` here, and score `holdout` with it.
+
+    Returns:
+        Its metrics, and objections if it does not load, has no signature, or does not fit the table; then no metrics.
+    """
+    try:
+        signature = mlflow.models.get_model_info(uri).signature
+        if signature is None or signature.outputs is None:
+            return {}, ["the model has no signature with inputs and outputs"]
+        if missing := set(signature.inputs.input_names()) - set(holdout.columns):
+            return {}, [f"the features table lacks the model's inputs {', '.join(sorted(missing))}"]
+        return evaluate(mlflow.pyfunc.load_model(uri).predict, holdout), []
+    except Exception as error:  # whatever a foreign model raises, it cannot serve here
+        return {}, [f"the model does not load or score here: {type(error).__name__}: {error}"]
+
+
+def validate(
+    source_table: str,
+    schema: str,
+    model: str,
+    version: str,
+    experiment: str,
+    run_date: date,
+    days: int,
+    environment: str,
+) -> None:
+    """Hold a version of `model` against the thresholds and the champion, on this environment's newest labels.
+
+    The outcome is a tag of the version (`validation_status` PASSED or FAILED), an MLflow run, and rows in
+    `<schema>.evaluations`. A version that is champion already has nothing to prove.
+
+    Raises:
+        GateError: lists every objection.
+    """
+    client = registry.connect()
+    challenger = registry.get(client, model, version)
+    champion = registry.find(client, model, registry.CHAMPION)
+    if champion is not None and champion.version == challenger.version:
+        logger.info("version %s of %s is champion already", version, model)
+        return
+    # Until this run has decided, nothing may rest on what an earlier one decided.
+    registry.tag(client, challenger, validation_status="PENDING")
+
+    spark = tables.spark_session()
+    rows = data.labelled(spark, source_table, f"{schema}.features", run_date - timedelta(days=days), run_date)
+    _, holdout = data.split(rows, load_config()["training"]["holdout_days"])
+    metrics, reasons = acceptance(f"models:/{model}/{version}", holdout)
+    compared: dict[str, float] = {}
+    if champion is not None:
+        compared, broken = acceptance(f"models:/{model}/{champion.version}", holdout)
+        if broken:  # a champion that cannot score must not keep a good model out
+            logger.warning("champion %s is not compared with: %s", champion.version, broken[0])
+    reasons = reasons or objections(metrics, compared or None, load_config()["gate"])
+    status = "FAILED" if reasons else "PASSED"
+
+    mlflow.set_experiment(experiment)
+    with mlflow.start_run(run_name=f"validate version {version}") as active:
+        mlflow.set_tags({"validation_status": status, "model_version": version, "environment": environment})
+        mlflow.log_metrics(metrics)
+        mlflow.log_dict({"challenger": metrics, "champion": compared, "objections": reasons}, "validation.json")
+    record = [
+        {
+            "run_date": run_date,
+            "environment": environment,
+            "model_version": int(version),
+            "compared_version": int(compared_with.version),
+            "metric": name,
+            "value": value,
+            "validation_status": status,
+        }
+        for compared_with, values in ((challenger, metrics), (champion, compared))
+        if compared_with is not None
+        for name, value in values.items()
+    ]
+    if record:
+        mine = (F.col("run_date") == F.lit(run_date)) & (F.col("model_version") == int(version))
+        tables.replace(spark.createDataFrame(record, EVALUATIONS), f"{schema}.evaluations", mine)
+    registry.tag(
+        client,
+        challenger,
+        validation_status=status,
+        validation_run=active.info.run_id,
+        validated_at=registry.now(),
+        validation_objections="; ".join(reasons)[:500] or "none",
+        **{name: f"{value:.4f}" for name, value in metrics.items()},
+    )
+    if reasons:
+        raise GateError(
+            "\n  - ".join([f"Version {version} of {model} did not pass, the champion stays as it was:", *reasons])
+        )
+    logger.info("version %s of %s passes: %s", version, model, metrics)
+
+
+def main() -> None:
+    run(validate)

@@ -1,0 +1,197 @@
+"""The steps of the jobs one after the other on small data, with a real registry and real Delta tables."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from mlflow.tracking import MlflowClient
+from pyspark.sql import DataFrame, SparkSession
+
+from fraud_detection import (
+    activate,
+    check_data,
+    check_results,
+    features,
+    monitor,
+    predict,
+    registry,
+    sample_data,
+    tables,
+    train,
+    validate,
+)
+
+RUN_DATE = date(2026, 3, 2)
+DAYS = 60
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The names that the steps work on, and the steps with the parameters that a job would give them."""
+
+    spark: SparkSession
+    client: MlflowClient
+    schema: str
+    task_values: dict[str, Any]
+
+    @property
+    def source_table(self) -> str:
+        return f"{self.schema}.transactions"
+
+    @property
+    def model(self) -> str:
+        return f"{self.schema}.model"
+
+    def table(self, name: str) -> DataFrame:
+        return tables.read(self.spark, f"{self.schema}.{name}")
+
+    def aliases(self) -> dict[str, str]:
+        aliases = self.client.get_registered_model(self.model).aliases
+        return {alias: str(version) for alias, version in aliases.items()}
+
+    def train(self, training_fraction: float = 1.0) -> str:
+        """Train a challenger and return its version."""
+        train.train(
+            self.source_table,
+            self.schema,
+            self.model,
+            experiment=self.schema,
+            run_date=RUN_DATE,
+            days=DAYS,
+            training_fraction=training_fraction,
+            environment="dev",
+            git_commit="abc123",
+        )
+        return str(self.task_values["version"])
+
+    def validate(self, version: str) -> None:
+        validate.validate(
+            self.source_table,
+            self.schema,
+            self.model,
+            version,
+            experiment=self.schema,
+            run_date=RUN_DATE,
+            days=DAYS,
+            environment="dev",
+        )
+
+    def activate(self, version: str) -> None:
+        activate.activate(self.schema, self.model, version, environment="dev", approved_by="ann")
+
+    def predict(self) -> None:
+        predict.predict(self.schema, self.model, RUN_DATE, days=7, git_commit="abc123")
+
+    def monitor(self) -> None:
+        monitor.monitor(self.source_table, self.schema, self.model, self.schema, RUN_DATE, environment="dev")
+
+
+@pytest.fixture(scope="module")
+def pipeline(
+    spark: SparkSession,
+    mlflow_client: MlflowClient,
+    home: Path,
+    new_schema: Callable[..., str],
+    task_values: dict[str, Any],
+) -> Pipeline:
+    """A project whose first model serves, after one run of each job."""
+    pipeline = Pipeline(spark, mlflow_client, new_schema("pipeline"), task_values)
+    mlflow_client.create_experiment(pipeline.schema, artifact_location=(home / "artifacts").as_uri())
+    sample_data.sample_data(pipeline.source_table, RUN_DATE, DAYS, rows_per_day=150, drift=False)
+    check_data.check_data(pipeline.source_table, RUN_DATE, DAYS)
+    features.features(pipeline.source_table, pipeline.schema, RUN_DATE, DAYS)
+    version = pipeline.train()
+    pipeline.validate(version)
+    pipeline.activate(version)
+    pipeline.predict()
+    pipeline.monitor()
+    return pipeline
+
+
+def test_the_first_model_that_passes_becomes_champion(pipeline: Pipeline) -> None:
+    champion = registry.get(pipeline.client, pipeline.model, registry.CHAMPION)
+    assert str(champion.version) == "1"
+    assert champion.tags["validation_status"] == "PASSED"
+    assert float(champion.tags["average_precision"]) >= 0.3
+
+
+def test_the_champion_tells_where_it_comes_from(pipeline: Pipeline) -> None:
+    tags = registry.get(pipeline.client, pipeline.model, registry.CHAMPION).tags
+    assert tags["git_commit"] == "abc123"
+    assert tags["environment"] == "dev"
+    assert tags["training_table"] == pipeline.source_table
+    assert tags["training_table_version"] == "0"
+    assert tags["approved_by"] == "ann"
+    assert {"trained_at", "training_run", "approved_at", "validated_at"} <= tags.keys()
+
+
+def test_the_model_has_a_signature_and_an_input_example(pipeline: Pipeline) -> None:
+    info = mlflow.models.get_model_info(f"models:/{pipeline.model}@champion")
+    assert info.signature is not None
+    assert info.signature.inputs.input_names() == features.FEATURES
+    assert info.saved_input_example_info is not None
+
+
+def test_the_training_run_shows_plots(pipeline: Pipeline) -> None:
+    run = registry.get(pipeline.client, pipeline.model, registry.CHAMPION).tags["training_run"]
+    plots = {Path(artifact.path).stem for artifact in pipeline.client.list_artifacts(run, "plots")}
+    assert plots == {"precision_recall", "calibration", "feature_importance"}
+
+
+def test_the_release_is_in_the_log_once(pipeline: Pipeline) -> None:
+    pipeline.activate("1")
+    (release,) = pipeline.table("release_log").where("model_version = 1").collect()
+    assert (release["environment"], release["approved_by"], release["git_commit"]) == ("dev", "ann", "abc123")
+
+
+def test_scoring_a_day_again_writes_no_row_twice(pipeline: Pipeline) -> None:
+    before = pipeline.table("predictions").toPandas()
+    pipeline.predict()
+    after = pipeline.table("predictions").toPandas()
+    assert len(after) == after["transaction_id"].nunique() == len(before) == 7 * 150
+    assert after["fraud_score"].between(0, 1).all()
+    assert set(after["git_commit"]) == {"abc123"}
+
+
+def test_spark_scores_as_the_model_does(pipeline: Pipeline) -> None:
+    rows = pipeline.table("predictions").join(pipeline.table("features"), "transaction_id").limit(100).toPandas()
+    model = mlflow.pyfunc.load_model(f"models:/{pipeline.model}@champion")
+    assert model.predict(rows[features.FEATURES])[:, 1] == pytest.approx(rows["fraud_score"].to_numpy())
+
+
+def test_data_like_that_of_training_starts_no_training(pipeline: Pipeline) -> None:
+    assert pipeline.task_values["drift_detected"] is False
+    metrics = {row["metric"] for row in pipeline.table("monitoring_metrics").collect()}
+    assert {"rows", "null_rate", "psi"} <= metrics
+
+
+def test_measuring_a_day_again_writes_no_row_twice(pipeline: Pipeline) -> None:
+    before = pipeline.table("monitoring_metrics").count()
+    pipeline.monitor()
+    assert pipeline.table("monitoring_metrics").count() == before
+
+
+def test_the_checks_of_the_integration_test_hold(pipeline: Pipeline) -> None:
+    check_results.check_results(pipeline.schema, pipeline.model, RUN_DATE, days=7)
+    with pytest.raises(AssertionError, match="feature rows is scored"):
+        check_results.check_results(pipeline.schema, pipeline.model, RUN_DATE, days=8)
+
+
+def test_training_needs_both_labels(pipeline: Pipeline) -> None:
+    with pytest.raises(ValueError, match=r"training rows have one label: raise days or training_fraction"):
+        pipeline.train(training_fraction=0.002)
+    assert "challenger" not in pipeline.aliases()
+
+
+def test_the_gate_refuses_a_worse_candidate_and_the_champion_stays(pipeline: Pipeline) -> None:
+    version = pipeline.train(training_fraction=0.1)
+    with pytest.raises(validate.GateError, match="did not pass, the champion stays as it was"):
+        pipeline.validate(version)
+    with pytest.raises(registry.RegistryError, match="validation_status FAILED: only PASSED may serve"):
+        pipeline.activate(version)
+    assert pipeline.aliases() == {"champion": "1", "challenger": version}
+    assert pipeline.table("release_log").count() == 1

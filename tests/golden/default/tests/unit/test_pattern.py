@@ -1,0 +1,211 @@
+"""What the deployment pattern of this project demands of its bundle files. An edit that breaks it fails here."""
+
+import inspect
+import tomllib
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.bundle import load_bundle, target_names
+from local.jobs import DYNAMIC
+
+ROOT = Path(__file__).parents[2]
+
+# The pattern deploy-code: every environment trains its own champion.
+JOBS = {
+    "dev": {"sample_data", "training", "inference", "monitoring", "integration_test"},
+    "staging": {"sample_data", "training", "inference", "monitoring", "integration_test"},
+    "prod": {"sample_data", "training", "inference", "monitoring"},
+}
+SCHEDULED: dict[str, set[str]] = {
+    "dev": set(),
+    "staging": set(),
+    "prod": {"training", "inference", "monitoring"},
+}
+TRAINS_ON = {"dev": "all data", "staging": "a part", "prod": "all data"}
+READS_CATALOGS_OF = {"dev": {"dev"}, "staging": {"staging"}, "prod": {"prod"}}
+DRIFT_STARTS_TRAINING = {"dev": True, "staging": True, "prod": True}
+REVIEWED = {"dev": False, "staging": True, "prod": True}  # by the data scientists, read-only
+
+TARGETS = list(JOBS)
+BUNDLES = {target: load_bundle(ROOT, target) for target in TARGETS}
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+ENTRY_POINTS: dict[str, str] = PYPROJECT["project"]["entry-points"]["tasks"]
+
+every_target = pytest.mark.parametrize("target", TARGETS)
+
+
+def jobs(target: str) -> dict[str, Any]:
+    return BUNDLES[target]["resources"]["jobs"]
+
+
+def tasks(target: str, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Return (job, task) of each task that has the field `kind`."""
+    for job, settings in jobs(target).items():
+        for task in settings["tasks"]:
+            if kind in task:
+                yield job, task
+
+
+def parameters(target: str, job: str) -> dict[str, str]:
+    """Return the parameters of a job with their defaults."""
+    return {parameter["name"]: parameter["default"] for parameter in jobs(target)[job].get("parameters", [])}
+
+
+def upstream(settings: dict[str, Any], key: str) -> set[str]:
+    """Return the tasks of a job that must succeed before the task `key`."""
+    needs = {task["task_key"]: {need["task_key"] for need in task.get("depends_on", [])} for task in settings["tasks"]}
+    found: set[str] = set()
+    waiting = {key}
+    while waiting:
+        waiting = {need for task in waiting for need in needs[task]} - found
+        found |= waiting
+    return found
+
+
+def test_the_environments_are_those_of_the_pattern() -> None:
+    assert target_names(ROOT) == TARGETS
+
+
+@every_target
+def test_exactly_the_jobs_of_the_pattern_exist(target: str) -> None:
+    assert jobs(target).keys() == JOBS[target]
+
+
+@every_target
+def test_only_the_jobs_of_the_pattern_start_by_themselves(target: str) -> None:
+    started = {
+        job
+        for job, settings in jobs(target).items()
+        for start in ("schedule", "trigger", "triggers", "continuous")
+        if start in settings and "PAUSED" not in str(settings[start]).replace("UNPAUSED", "")
+    }
+    assert started == SCHEDULED[target]
+
+
+@every_target
+def test_training_starts_when_the_project_says(target: str) -> None:
+    if "training" in SCHEDULED[target]:
+        schedule = jobs(target)["training"]["schedule"]
+        assert schedule["quartz_cron_expression"] == BUNDLES[target]["var"]["retraining_schedule"]
+
+
+@every_target
+def test_training_reads_as_much_as_the_pattern_says(target: str) -> None:
+    if "training" in jobs(target):
+        share = float(parameters(target, "training")["training_fraction"])
+        assert (share == 1) if TRAINS_ON[target] == "all data" else (0 < share < 1)
+    if "integration_test" in jobs(target) and "training_fraction" in parameters(target, "integration_test"):
+        assert 0 < float(parameters(target, "integration_test")["training_fraction"]) < 1
+
+
+def test_an_environment_that_receives_its_model_does_not_train() -> None:
+    for target in TARGETS:
+        called = {task["python_wheel_task"]["entry_point"] for _, task in tasks(target, "python_wheel_task")}
+        assert ("train" in called) == (target in TRAINS_ON), target
+
+
+def test_no_two_environments_share_a_catalog() -> None:
+    assert len({bundle["var"]["catalog"] for bundle in BUNDLES.values()}) == len(TARGETS)
+
+
+@every_target
+def test_an_environment_works_in_its_own_catalog(target: str) -> None:
+    """It writes to its own catalog only, and reads no other than the pattern says."""
+    own = f"{BUNDLES[target]['var']['catalog']}."
+    readable = tuple(f"{BUNDLES[name]['var']['catalog']}." for name in READS_CATALOGS_OF[target])
+    for job in jobs(target):
+        for name, default in parameters(target, job).items():
+            if name in ("schema", "model"):
+                assert default.startswith(own), f"{job}: {name}"
+            if name in ("source_table", "source_model"):
+                assert default.startswith(readable), f"{job}: {name}"
+
+
+def test_nothing_fills_prod_with_sample_data_by_itself() -> None:
+    called = {task["run_job_task"]["job_id"] for _, task in tasks("prod", "run_job_task")}
+    assert "sample_data" not in called | SCHEDULED["prod"]
+    filling = {
+        job
+        for job, task in tasks("prod", "python_wheel_task")
+        if task["python_wheel_task"]["entry_point"] == "sample_data"
+    }
+    assert filling <= {"sample_data"}
+
+
+@every_target
+def test_a_candidate_becomes_champion_only_through_the_gate(target: str) -> None:
+    activating = {
+        job: task["task_key"]
+        for job, task in tasks(target, "python_wheel_task")
+        if task["python_wheel_task"]["entry_point"] == "activate"
+    }
+    assert activating.keys() == JOBS[target] & {"training", "promotion"}
+    for job, key in activating.items():
+        settings = jobs(target)[job]
+        assert "validate" in upstream(settings, key)
+        assert upstream(settings, "validate") & {"train", "receive"}
+        assert not any("run_if" in task for task in settings["tasks"])
+
+
+@every_target
+def test_drift_starts_training_where_the_pattern_says(target: str) -> None:
+    retraining = [task for job, task in tasks(target, "run_job_task") if job == "monitoring"]
+    assert [task["run_job_task"]["job_id"] for task in retraining] == ["training"] * DRIFT_STARTS_TRAINING[target]
+    for task in retraining:
+        assert task["depends_on"] == [{"task_key": "drift_detected", "outcome": "true"}]
+
+
+@every_target
+def test_data_scientists_review_what_they_do_not_own(target: str) -> None:
+    group = BUNDLES[target]["var"]["data_scientists_group"]
+    allowed = {entry["group_name"]: entry["level"] for entry in BUNDLES[target].get("permissions", [])}
+    grants = {
+        grant["principal"]: set(grant["privileges"])
+        for grant in BUNDLES[target]["resources"]["schemas"]["schema"].get("grants", [])
+    }
+    if REVIEWED[target]:
+        assert allowed[group] == "CAN_VIEW"
+        assert grants == {group: {"USE_SCHEMA", "SELECT", "EXECUTE"}}
+    else:
+        assert not allowed
+        assert not grants
+
+
+def test_the_model_of_prod_is_protected() -> None:
+    assert BUNDLES["prod"]["resources"]["registered_models"]["model"]["lifecycle"] == {"prevent_destroy": True}
+
+
+@every_target
+def test_every_task_calls_a_function_with_exactly_its_parameters(target: str) -> None:
+    for job, task in tasks(target, "python_wheel_task"):
+        wheel = task["python_wheel_task"]
+        name, where = wheel["entry_point"], f"{job}.{task['task_key']}"
+        assert wheel["package_name"] == PYPROJECT["project"]["name"], where
+        assert name in ENTRY_POINTS, where
+        function = getattr(import_module(ENTRY_POINTS[name].partition(":")[0]), name)
+        assert wheel["named_parameters"].keys() == inspect.signature(function).parameters.keys(), where
+
+
+@every_target
+def test_every_job_parameter_that_is_read_exists(target: str) -> None:
+    for job, settings in jobs(target).items():
+        read = {found.removeprefix("job.parameters.") for found in DYNAMIC.findall(str(settings["tasks"]))}
+        elsewhere = {found for found in read if "." in found}  # values of tasks
+        assert read - elsewhere <= parameters(target, job).keys(), job
+
+
+@every_target
+def test_every_called_job_has_the_parameters_it_is_given(target: str) -> None:
+    for job, task in tasks(target, "run_job_task"):
+        call = task["run_job_task"]
+        given = call.get("job_parameters", {}).keys()
+        assert given <= parameters(target, call["job_id"]).keys(), f"{job}.{task['task_key']}"
+
+
+def test_every_entry_point_is_used_by_a_job() -> None:
+    wheels = [task["python_wheel_task"] for target in TARGETS for _, task in tasks(target, "python_wheel_task")]
+    assert ENTRY_POINTS.keys() == {wheel["entry_point"] for wheel in wheels}

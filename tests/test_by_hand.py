@@ -1,0 +1,342 @@
+"""Releases without a CI/CD system: `release.py` and the commands of the documents, with stand-ins.
+
+The stand-ins note each call of `databricks` and `uv`; git is real, with a repository on this machine as its host.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import Bake
+from helpers import clean_environment, commit, every_pattern, run
+from real_cli import PASS_ON, expected_jobs, hosted_answers, in_workspace, needs_workspace, real_programs
+
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not on the PATH")
+
+RECEIVING = ("deploy-model", "hybrid")
+CODE = ("code", "v1.2.0")
+STAND_IN = """
+import json, os, sys
+from pathlib import Path
+
+here, name, arguments = Path(__file__).parent, Path(__file__).stem, sys.argv[1:]
+real = json.loads((here / "real.json").read_text(encoding="utf-8"))
+if name in real and arguments[0] == "build":
+    os.execv(real[name], [real[name], *arguments])  # the wheel, for the CLI
+line = " ".join([name, *arguments])
+with (here / "calls.jsonl").open("a", encoding="utf-8") as calls:
+    calls.write(json.dumps([line, os.environ.get("BUNDLE_VAR_code_approved_by")]) + "\\n")
+if (here / "fails").exists() and (here / "fails").read_text(encoding="utf-8") in line:
+    sys.exit(f"{line} fails, as the test wants")
+if "models number" in line:
+    asked = sys.argv[sys.argv.index("--version") + 1]
+    print({"champion": "7"}.get(asked, asked))
+"""
+
+
+def put_stand_in(folder: Path, name: str) -> None:
+    """Make `name` a program on this system that runs the stand-in."""
+    script = folder / f"{name}.py"
+    script.write_text(STAND_IN + PASS_ON, encoding="utf-8")
+    program = folder / (f"{name}.bat" if os.name == "nt" else name)
+    start = '@"{}" "{}" %*\n' if os.name == "nt" else '#!/bin/sh\nexec "{}" "{}" "$@"\n'
+    program.write_text(start.format(sys.executable, script), encoding="utf-8")
+    program.chmod(0o755)
+
+
+@dataclass
+class Desk:
+    """A project on somebody's machine."""
+
+    project: Path
+    tools: Path
+    token: str = ""
+
+    def start(self, *command: str, answer: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command in the project; `answer` is what is typed when it asks."""
+        identity = {
+            f"GIT_{role}_{what}": "ada@example.com" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+        }
+        environment = clean_environment(PATH=f"{self.tools}{os.pathsep}{os.environ['PATH']}", **identity)
+        if self.token:
+            environment |= {"DATABRICKS_TOKEN": self.token, "DATABRICKS_CACHE_ENABLED": "false"}
+        program = shutil.which(command[0], path=environment["PATH"]) or command[0]
+        return subprocess.run(
+            [program, *command[1:]],
+            cwd=self.project,
+            env=environment,
+            input=answer,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+        )
+
+    def release(self, *arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:
+        (self.tools / "calls.jsonl").write_text("", encoding="utf-8")
+        return self.start(sys.executable, "release.py", *arguments, answer=answer)
+
+    @property
+    def calls(self) -> list[tuple[str, str | None]]:
+        """Every call with the approver that it hands to the bundle."""
+        return [
+            (line, approver)
+            for line, approver in map(json.loads, (self.tools / "calls.jsonl").read_text(encoding="utf-8").splitlines())
+        ]
+
+    @property
+    def lines(self) -> list[str]:
+        return [line for line, _ in self.calls]
+
+    def fail(self, line: str) -> None:
+        """Let every call that holds `line` fail."""
+        (self.tools / "fails").write_text(line, encoding="utf-8")
+
+    def tags(self, *where: str) -> str:
+        return run("git", *where, "tag", "--list", cwd=self.project).stdout.strip()
+
+
+@pytest.fixture
+def desk(bake: Bake, tmp_path: Path, pattern: str) -> Desk:
+    """A project of the pattern, on the branch main, without a git host."""
+    return desk_with(bake(deployment_pattern=pattern, ci_provider="none"), tmp_path, {})
+
+
+def desk_with(rendered: Path, tmp_path: Path, real: dict[str, str], token: str = "") -> Desk:
+    """Return a desk with a copy of a project, whose stand-ins pass calls on to the programs in `real`."""
+    project, tools = tmp_path / "project", tmp_path / "tools"
+    shutil.copytree(rendered, project)
+    commit(project)
+    assert run("git", "branch", "--move", "main", cwd=project).returncode == 0
+    tools.mkdir()
+    (tools / "real.json").write_text(json.dumps(real), encoding="utf-8")
+    for name in ("databricks", "uv"):
+        put_stand_in(tools, name)
+    return Desk(project, tools, token)
+
+
+def with_host(desk: Desk) -> Path:
+    """Give the project a git host, and return its repository there."""
+    host = desk.project.parent / "host.git"
+    for arguments in (
+        ("clone", "--quiet", "--bare", desk.project, host),
+        ("remote", "add", "origin", host),
+        ("fetch", "--quiet", "origin"),
+        ("branch", "--set-upstream-to", "origin/main"),
+    ):
+        result = run("git", *arguments, cwd=desk.project)
+        assert result.returncode == 0, result.stdout
+    return host
+
+
+def code_release(pattern: str) -> list[str]:
+    """Return the calls of a whole code release, in their order."""
+    path = ["dev", "staging", "prod"] if pattern == "deploy-model" else ["staging", "prod"]
+    deploy = [f"databricks bundle deploy --target {target}" for target in path]
+    return [
+        *("uv sync --locked", "uv run ruff check", "uv run ruff format --check", "uv run mypy", "uv run pytest"),
+        *(f"databricks bundle validate --strict --target {target}" for target in path),
+        *(deploy[0], f"databricks bundle run integration_test --target {path[0]}"),
+        *deploy[1:-1],
+        "databricks bundle plan --target prod",
+        *(deploy[-1], "databricks bundle summary --target prod"),
+    ]
+
+
+def model_release(pattern: str, version: str, number: str) -> list[str]:
+    """Return the calls of a whole model release, in their order."""
+    accept = [f"uv run models promote --target staging --source dev --version {version}"]
+    received = pattern == "deploy-model"
+    return [
+        *(accept if received else []),
+        "uv run models status --target staging",
+        f"uv run models number --target staging --version {'champion' if received else version}",
+        f"uv run models promote --target prod --source staging --version {number} "
+        "--approve --by Ada Example --reason better",
+    ]
+
+
+@every_pattern
+def test_code_goes_through_staging_to_prod(desk: Desk, pattern: str) -> None:
+    result = desk.release(*CODE, answer="Ada Example\n")
+    assert result.returncode == 0, result.stdout
+    assert desk.lines == code_release(pattern)
+    assert dict(desk.calls)["databricks bundle deploy --target prod"] == "Ada Example (v1.2.0)"
+    assert desk.tags() == "v1.2.0"
+    # Again: a repeated release ends like one that went through.
+    assert desk.release(*CODE, "--approved-by", "Ada Example").returncode == 0
+    assert desk.lines == code_release(pattern)
+
+
+@every_pattern
+def test_without_a_version_code_ends_in_staging(desk: Desk, pattern: str) -> None:
+    result = desk.release("code")
+    assert result.returncode == 0, result.stdout
+    whole = code_release(pattern)
+    assert desk.lines == whole[: whole.index("databricks bundle plan --target prod")]
+    assert desk.tags() == ""
+
+
+@every_pattern
+def test_without_an_approval_prod_stays_as_it_is(desk: Desk, pattern: str) -> None:
+    for answer in ("", "\n", "   \n"):
+        result = desk.release(*CODE, answer=answer)
+        assert result.returncode == 1
+        assert "release: The release of v1.2.0 to prod was not approved, and prod was not changed." in result.stdout
+        assert not [line for line in desk.lines if "deploy --target prod" in line]
+        assert desk.tags() == ""
+    assert run("git", "status", "--porcelain", cwd=desk.project).stdout == ""
+
+
+@every_pattern
+def test_the_first_failure_ends_a_code_release(desk: Desk, pattern: str) -> None:
+    whole = code_release(pattern)
+    for number, line in enumerate(whole):
+        desk.fail(line)
+        result = desk.release(*CODE, answer="Ada Example\n")
+        assert result.returncode == 1
+        assert desk.lines == whole[: number + 1]
+        # A failure in prod says what to do next.
+        in_prod = number >= len(whole) - 2
+        assert ("v1.2.0 was not fully released to prod" in result.stdout) == in_prod
+        assert (desk.tags() == "v1.2.0") == in_prod
+
+
+@pytest.mark.parametrize("pattern", ["deploy-model"])
+def test_only_a_clean_commit_of_main_is_released(desk: Desk) -> None:
+    def refused(*arguments: str) -> str:
+        result = desk.release(*arguments, answer="Ada Example\n")
+        assert result.returncode == 1 and desk.lines == []
+        return result.stdout
+
+    host = with_host(desk)
+    (desk.project / "more.txt").write_text("not committed\n", encoding="utf-8")
+    assert "differs from its commit" in refused(*CODE)
+    commit(desk.project)
+    assert "is not on the main of origin, so nobody reviewed it" in refused(*CODE)
+    assert run("git", "push", "--quiet", "origin", "main", cwd=desk.project).returncode == 0
+    assert run("git", "tag", "v1.1.0", "HEAD~1", cwd=desk.project).returncode == 0
+    assert "v1.1.0 names another commit" in refused("code", "v1.1.0")
+    assert desk.release(*CODE, answer="Ada Example\n").returncode == 0
+    assert desk.tags(f"--git-dir={host}") == "v1.2.0"
+    # An older release is the way back.
+    assert run("git", "switch", "--quiet", "--detach", "v1.1.0", cwd=desk.project).returncode == 0
+    assert desk.release("code", "v1.1.0", answer="Ada Example\n").returncode == 0
+
+    assert run("git", "remote", "remove", "origin", cwd=desk.project).returncode == 0
+    assert run("git", "switch", "--quiet", "--create", "feature", cwd=desk.project).returncode == 0
+    (desk.project / "more.txt").write_text("not reviewed\n", encoding="utf-8")
+    commit(desk.project)
+    assert "is not on the branch main, so nobody reviewed it" in refused(*CODE)
+    shutil.rmtree(desk.project / ".git", ignore_errors=os.name == "nt")
+    assert os.name == "nt" or "There is no commit to release" in refused(*CODE)
+
+
+@pytest.mark.parametrize("pattern", RECEIVING)
+def test_a_model_goes_to_prod_and_no_code_with_it(desk: Desk, pattern: str) -> None:
+    result = desk.release("model", "--reason", "better", answer="Ada Example\n")
+    assert result.returncode == 0, result.stdout
+    assert desk.lines == model_release(pattern, "champion", "7")
+    assert desk.release("model", "--version", "5", "--reason", "better", "--approved-by", "Ada Example").returncode == 0
+    assert desk.lines == model_release(pattern, "5", "7" if pattern == "deploy-model" else "5")
+
+
+@pytest.mark.parametrize("pattern", RECEIVING)
+def test_a_model_stops_at_the_first_failure_and_without_an_approval(desk: Desk, pattern: str) -> None:
+    whole = model_release(pattern, "champion", "7")
+    result = desk.release("model")
+    assert result.returncode == 1 and desk.lines == whole[:-1]
+    assert "was not approved, and prod was not changed" in result.stdout
+    for number, line in enumerate(whole):
+        desk.fail(line)
+        result = desk.release("model", "--reason", "better", answer="Ada Example\n")
+        assert result.returncode == 1 and desk.lines == whole[: number + 1]
+        assert ("docs/promotion.md says what to do" in result.stdout) == (number == len(whole) - 1)
+
+
+@pytest.mark.parametrize("pattern", ["deploy-model"])
+def test_the_model_of_somebody_else_can_be_released(desk: Desk) -> None:
+    desk.release("model", "--source-model", "dev.dev_ada_s.dev_ada_m", "--approved-by", "Ada Example")
+    accepted = "uv run models promote --target staging --source-model dev.dev_ada_s.dev_ada_m --version champion"
+    assert desk.lines[0] == accepted
+
+
+@pytest.mark.parametrize("pattern", ["deploy-code"])
+def test_there_is_no_model_release_where_prod_trains(desk: Desk) -> None:
+    result = desk.release("model")
+    assert result.returncode == 2 and "invalid choice: 'model'" in result.stdout
+
+
+@every_pattern
+def test_the_command_is_clean_and_explains_itself(desk: Desk, pattern: str) -> None:
+    for check in (("check", "--no-cache"), ("format", "--check", "--no-cache")):
+        result = run(sys.executable, "-m", "ruff", *check, "release.py", cwd=desk.project)
+        assert result.returncode == 0, result.stdout
+    for command in ("code", "model") if pattern in RECEIVING else ("code",):
+        assert "--approved-by NAME" in desk.release(command, "--help").stdout
+
+
+@pytest.mark.slow
+@needs_workspace
+@every_pattern
+def test_a_release_with_the_cli(bake_anew: Bake, tmp_path: Path, pattern: str) -> None:
+    """The CLI validates, plans, deploys, and starts the integration test.
+
+    The fake workspace cannot run our jobs, so the integration test counts as passed once it has started.
+    """
+    rendered = bake_anew(deployment_pattern=pattern, ci_provider="none", **hosted_answers())
+    desk = desk_with(rendered, tmp_path, real_programs(), f"token-{uuid.uuid4().hex}")
+    result = desk.release(*CODE, answer="Ada Example\n")
+    assert result.returncode == 0, result.stdout
+    assert desk.lines == code_release(pattern)
+    jobs, started = in_workspace(rendered.name, desk.token)
+    deployed = [line.split()[-1] for line in desk.lines if "bundle deploy" in line]
+    assert set(jobs) == expected_jobs(pattern, *deployed)
+    assert started == [f"integration_test ({deployed[0]})"]
+    if pattern == "deploy-code":
+        assert "Ada Example (v1.2.0)" in json.dumps(jobs["training (prod)"])
+
+
+def commands(project: Path, document: str, heading: str) -> list[list[str]]:
+    """Return the commands below a heading of a document, in their order."""
+    text = (project / document).read_text(encoding="utf-8")
+    section = re.split(r"^## ", text.split(f"## {heading}\n")[1], flags=re.MULTILINE)[0]
+    blocks = re.findall(r"^```shell\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    return [shlex.split(line) for block in blocks for line in block.splitlines()]
+
+
+@every_pattern
+def test_the_documents_list_the_steps_of_the_command(desk: Desk, pattern: str) -> None:
+    """The commands of docs/releasing.md, typed in their order, do what `release.py` does."""
+    with_host(desk)
+    chapters = {"Release code": code_release(pattern)}
+    if pattern in RECEIVING:
+        reason = "better on the holdout, reviewed with the fraud team"
+        chapters["Release a model"] = model_release(pattern, "champion", "7")
+        chapters["Release a model"][-1] = chapters["Release a model"][-1].replace("better", reason)
+    for heading, expected in chapters.items():
+        (desk.tools / "calls.jsonl").write_text("", encoding="utf-8")
+        one, *steps = commands(desk.project, "docs/releasing.md", heading)
+        assert one[:3] == ["uv", "run", "release.py"]
+        for step in steps:
+            result = desk.start(*step)
+            assert result.returncode == 0, result.stdout
+        assert [re.sub(r" --var code_approved_by=.*", "", line) for line in desk.lines] == expected
+    assert desk.tags() == "v1.2.0"
+
+
+@every_pattern
+def test_the_readme_lists_the_steps_as_well(desk: Desk, pattern: str) -> None:
+    one, *steps = commands(desk.project, "README.md", "Releases")
+    assert one == ["uv", "run", "release.py", "code", "v1.2.0"]
+    listed = [" ".join(step) for step in steps if step[0] != "git"]
+    earlier = [line for line in code_release(pattern) if "validate" in line and "prod" not in line]
+    assert listed == [line for line in code_release(pattern) if line not in earlier]

@@ -1,0 +1,772 @@
+"""Executes the rendered GitHub workflows of each pattern with act, with stand-ins for the programs that reach out.
+
+act runs the jobs on this machine. It knows no filters of branches and paths, no environments, concurrency, permissions
+or OIDC, and it does not join the outputs of a matrix: those are read from the files. Actions are replaced by one that
+does nothing, and `actions/checkout` by a copy of the project.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import Bake
+from helpers import PATTERNS, ROOT, TARGETS, commit, every_pattern, run
+
+RECEIVING = ("deploy-model", "hybrid")
+RELEASE = "refs/tags/v1.2.0"
+RUN = "https://github.com/example/fraud/actions/runs/77"
+TOKEN = "token-of-the-job"
+STATUS = """\
+                                   staging
+code deployed                 0123456789ab
+model         staging.fraud_detection.model
+champion                                 12
+challenger                     13 (PASSED)
+previous                                  -
+"""
+# One program under several names: it notes how it was called, and answers as the real one would.
+STAND_IN = """\
+#!{python}
+import json, os, subprocess, sys
+from pathlib import Path
+
+here = Path({here!r})
+name, arguments = Path(sys.argv[0]).name, sys.argv[1:]
+line = " ".join([name, *arguments])
+kept = ("DATABRICKS_", "BUNDLE_VAR_", "GH_", "ACTIONS_ID_TOKEN", "GITHUB_JOB")
+shown = {{key: value for key, value in os.environ.items() if key.startswith(kept)}}
+said = sys.stdin.read() if arguments[-1:] == ["-"] else ""
+with (here / "calls.jsonl").open("a") as calls:
+    calls.write(json.dumps({{"line": line, "environment": shown, "input": said}}) + "\\n")
+if (here / "fails").exists() and (here / "fails").read_text() in line:
+    sys.exit(f"{{line}} fails, as the test wants")
+if line.endswith("/approvals --jq " + arguments[-1]):
+    sys.exit(subprocess.run(["jq", "--raw-output", arguments[-1], here / "approvals"]).returncode)
+if "models status" in line:
+    print((here / "status").read_text())
+if "bundle plan" in line:
+    print("create jobs.`x`\\n```\\n### of " + arguments[-1])
+{real}"""
+# Hands a call over to the real CLI, which meets the fake workspace: there each token has a workspace of its own.
+REAL = """
+if name == "databricks" and "run" not in arguments:
+    token = {token!r} + arguments[arguments.index("--target") + 1]
+    os.environ |= {{"DATABRICKS_AUTH_TYPE": "pat", "DATABRICKS_TOKEN": token, "PATH": {path!r}, "HOME": str(here)}}
+    os.environ.pop("DATABRICKS_CLIENT_ID", None)
+    os.execvp("databricks", [name, *arguments])
+"""
+# Does harm wherever a shell reads it as its own text.
+INJECTION = "';\"; touch $HOME/hacked; $(touch $HOME/hacked) `touch $HOME/hacked`"
+DOES_NOTHING = "{name: nothing, description: nothing, runs: {using: composite, steps: [{run: 'true', shell: bash}]}}"
+
+
+def workflows(folder: Path) -> dict[str, Any]:
+    """Return the parsed workflows of a repository by name. `on`, which YAML reads as a truth value, is text again."""
+    parsed = {}
+    for path in sorted((folder / ".github" / "workflows").glob("*.yml")):
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        parsed[path.stem] = {"on" if key is True else key: value for key, value in content.items()}
+    return parsed
+
+
+def steps_of(parsed: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return every step of every job, with the names of its workflow and job."""
+    return [
+        (name, key, step)
+        for name, workflow in parsed.items()
+        for key, job in workflow["jobs"].items()
+        for step in job["steps"]
+    ]
+
+
+@dataclass
+class Call:
+    """One call of a stand-in."""
+
+    line: str
+    environment: dict[str, str]
+    input: str
+
+
+@dataclass
+class Result:
+    """What a run of a workflow came to: the jobs that ran, and what they wrote on the page of the run."""
+
+    succeeded: bool
+    jobs: dict[str, str]
+    summaries: list[str]
+    log: str
+
+
+@dataclass
+class GitHub:
+    """A project on GitHub: its workflows, and what they called."""
+
+    project: Path
+    here: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def run(self, workflow: str, *options: str, **event: Any) -> Result:
+        """Run a workflow for an event: a push with a `ref`, a `pull_request`, or else a start with `inputs`."""
+        (self.here / "calls.jsonl").write_text("")
+        repository = {"full_name": "example/fraud", "default_branch": "main"}
+        kind = "pull_request" if "pull_request" in event else "workflow_dispatch" if "inputs" in event else "push"
+        payload = {"repository": repository, "ref": "refs/heads/main"} | event
+        (self.here / "event.json").write_text(json.dumps(payload))
+        variables = {
+            "DATABRICKS_CLIENT_ID": "identity-of-the-environment",
+            "DATABRICKS_PR_CLIENT_ID": "identity-of-pull-requests",
+        }
+        known = {"GITHUB_REPOSITORY": "example/fraud", "GITHUB_RUN_ID": "77"}
+        replaced = {step["uses"] for _, _, step in steps_of(workflows(self.project)) if "uses" in step}
+        command = [
+            *("act", kind, "--json", "--workflows", f".github/workflows/{workflow}.yml"),
+            *("--platform", "ubuntu-24.04=-self-hosted", "--no-cache-server", "--concurrent-jobs", "1"),
+            *("--eventpath", str(self.here / "event.json"), "--actor", "ada", "--secret", f"GITHUB_TOKEN={TOKEN}"),
+            *(part for name, value in variables.items() for part in ("--var", f"{name}={value}")),
+            *(part for name, value in known.items() for part in ("--env", f"{name}={value}")),
+            *(part for uses in sorted(replaced) for part in ("--local-repository", f"{uses}={self.here / 'action'}")),
+            *options,
+        ]
+        # Nothing of ours reaches the jobs: act hands its own environment on to them.
+        environment = {"PATH": f"{self.here / 'bin'}{os.pathsep}{os.environ['PATH']}", "HOME": str(self.here / "home")}
+        result = subprocess.run(
+            command,
+            cwd=self.project,
+            env=environment | self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+        )
+        entries = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+        return Result(
+            result.returncode == 0,
+            {
+                "-".join([entry["jobID"], *entry["matrix"].values()]): entry["jobResult"]
+                for entry in entries
+                if "jobResult" in entry
+            },
+            [entry["content"] for entry in entries if entry.get("command") == "summary"],
+            result.stdout,
+        )
+
+    @property
+    def calls(self) -> list[Call]:
+        return [Call(**json.loads(line)) for line in (self.here / "calls.jsonl").read_text().splitlines()]
+
+    def lines(self, *programs: str) -> list[str]:
+        """Return the calls that reach a workspace: those of the CLI, and of `models`."""
+        return [
+            call.line.removeprefix("uv run --locked ")
+            for call in self.calls
+            if call.line.startswith(programs or ("databricks ", "uv run --locked models"))
+        ]
+
+    def fail(self, line: str) -> None:
+        """Let every call that holds `line` fail."""
+        (self.here / "fails").write_text(line)
+
+    def approved(self, *reviews: tuple[str, str, str]) -> None:
+        """Let these reviews have happened: the person, the environment, and the decision."""
+        given = [
+            {"state": state, "environments": [{"name": environment}], "user": {"login": person}}
+            for person, environment, state in reviews
+        ]
+        (self.here / "approvals").write_text(json.dumps(given))
+
+    def stand_in(self, real: str = "") -> None:
+        """Put the stand-ins on the PATH. `real` is source that may hand a call over to the real program."""
+        binaries = self.here / "bin"
+        binaries.mkdir(exist_ok=True)
+        for name in ("databricks", "uv", "gh"):
+            program = binaries / name
+            program.write_text(STAND_IN.format(python=sys.executable, here=str(self.here), real=real))
+            program.chmod(0o755)
+
+
+def need(*programs: str) -> None:
+    """Skip the test unless all of them are on the PATH."""
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not on the PATH")
+
+
+def put_on_github(rendered: Path, here: Path) -> GitHub:
+    """Return a copy of a project below `here`, with all that its workflows need."""
+    if sys.platform == "win32":
+        pytest.skip("the workflows are written for Ubuntu, and act runs them on this machine")
+    need("act", "bash", "git", "jq")
+    project = here / "project"
+    shutil.copytree(rendered, project)
+    for path in (project / ".github" / "workflows").glob("*.yml"):
+        # act 0.2.89 refuses this key, which came in May 2026. It says only how many jobs of a group may wait.
+        path.write_text(re.sub(r"^ +queue: max .*\n", "", path.read_text(), flags=re.MULTILINE))
+    commit(project)
+    assert run("git", "update-ref", "refs/remotes/origin/main", "HEAD", cwd=project).returncode == 0
+    for name in ("home", "action"):
+        (here / name).mkdir()
+    (here / "action" / "action.yml").write_text(DOES_NOTHING)
+    (here / "status").write_text(STATUS)
+    github = GitHub(project, here)
+    github.stand_in()
+    github.approved(("alan", "staging", "approved"), ("eve", "prod", "rejected"), ("grace", "prod", "approved"))
+    return github
+
+
+@pytest.fixture
+def github(bake: Bake, pattern: str, tmp_path: Path) -> GitHub:
+    return put_on_github(bake(deployment_pattern=pattern, ci_provider="github-actions"), tmp_path)
+
+
+def request_from(repository: str = "example/fraud", **more: str) -> dict[str, Any]:
+    """Return the event of a pull request from a branch of `repository`."""
+    head = {"sha": "0123abc", "ref": "better", "repo": {"full_name": repository}}
+    return {"number": 7, "title": "Better", "head": head, "base": {"ref": "main"}} | more
+
+
+def check_identities(github: GitHub, workflow: str, target_input: str = "") -> None:
+    """Every call that reaches a workspace comes from a job in the environment of its target, and no other logs in."""
+    jobs = workflows(github.project)[workflow]["jobs"]
+    for call in github.calls:
+        environment = call.environment
+        job = jobs[environment["GITHUB_JOB"]]
+        assert "DATABRICKS_TOKEN" not in environment and "DATABRICKS_HOST" not in environment, call
+        # The one token that GitHub gives reaches `gh` alone.
+        assert environment.get("GH_TOKEN") == (TOKEN if call.line.startswith("gh ") else None), call
+        if not call.line.startswith(("databricks ", "uv run --locked models")):
+            assert call.line.startswith("gh ") or "DATABRICKS_CLIENT_ID" not in environment, call
+            continue
+        assert environment["DATABRICKS_AUTH_TYPE"] == "github-oidc", call
+        if workflow == "pull-request":
+            assert environment["DATABRICKS_CLIENT_ID"] == "identity-of-pull-requests" and "environment" not in job
+        else:
+            assert environment["DATABRICKS_CLIENT_ID"] == "identity-of-the-environment", call
+            target = call.line.split("--target ")[1].split()[0]
+            assert job["environment"].replace("${{ inputs.target }}", target_input) == target, call
+
+
+# Run
+
+
+@every_pattern
+def test_a_pull_request_checks_every_target_and_deploys_nothing(github: GitHub) -> None:
+    result = github.run("pull-request", pull_request=request_from())
+    assert result.succeeded, result.log
+    assert set(result.jobs) == {"code", "comment", *(f"bundle-{target}" for target in TARGETS)}
+    checks = ["uv sync --locked", "uv run ruff check", "uv run ruff format --check", "uv run mypy", "uv run pytest"]
+    assert github.lines("uv ") == checks
+    assert sorted(github.lines()) == sorted(
+        f"databricks bundle {command} --target {target}"
+        for command in ("validate --strict", "plan")
+        for target in TARGETS
+    )
+    check_identities(github, "pull-request")
+    assert sorted(summary.splitlines()[0] for summary in result.summaries) == [
+        f"### What a first deployment to {target} would make" for target in sorted(TARGETS)
+    ]
+
+
+@pytest.mark.parametrize("pattern", ["hybrid"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_plan_is_shown_on_the_request(github: GitHub, target: str) -> None:
+    github.run("pull-request", "--matrix", f"target:{target}", pull_request=request_from())
+    (comment,) = [call for call in github.calls if call.line.startswith("gh ")]
+    assert comment.line == "gh pr comment 7 --edit-last --create-if-none --body-file -"
+    assert comment.environment["GH_REPO"] == "example/fraud"
+    parts = [f"### No plan for {other}" if other != target else "### What a first" for other in TARGETS]
+    assert re.findall("|".join(parts), comment.input) == parts
+    # All that the plan says is code, and nothing in it ends the code.
+    assert comment.input.splitlines()[-2:] == ["", f"Planned for 0123abc in {RUN}"]
+    for line in ("create jobs.`x`", "```", f"### of {target}"):
+        assert f"\n    {line}\n" in comment.input
+
+    github.fail("bundle plan")
+    result = github.run("pull-request", "--matrix", f"target:{target}", pull_request=request_from())
+    assert result.jobs == {"code": "success", f"bundle-{target}": "failure", "comment": "success"}
+    assert github.calls[-1].input.count("### No plan for") == 3
+
+
+@pytest.mark.parametrize("pattern", ["hybrid"])
+def test_a_long_plan_fits_into_the_comment(github: GitHub) -> None:
+    program = github.here / "bin" / "databricks"
+    program.write_text(program.read_text() + "\n[print('create', number) for number in range(9999)]\n")
+    result = github.run("pull-request", "--matrix", "target:dev", pull_request=request_from())
+    assert result.succeeded, result.log
+    (comment,) = [call for call in github.calls if call.line.startswith("gh ")]
+    assert 20_000 < len(comment.input) < 65536 / len(TARGETS)
+
+
+@every_pattern
+def test_code_from_a_fork_gets_no_identity(github: GitHub) -> None:
+    result = github.run("pull-request", pull_request=request_from("stranger/fraud"))
+    assert result.jobs["code"] == "success" and not {"bundle", "comment"} & set(result.jobs)
+    assert github.lines() == []
+    assert not [call for call in github.calls if call.line.startswith("gh ")]
+
+
+@pytest.mark.parametrize("pattern", ["hybrid"])
+@pytest.mark.parametrize("failing", ["uv sync", "ruff check", "ruff format", "mypy", "pytest", "validate --strict"])
+def test_a_failed_check_is_seen(github: GitHub, failing: str) -> None:
+    github.fail(failing)
+    result = github.run("pull-request", pull_request=request_from())
+    assert not result.succeeded
+    assert "failure" in result.jobs.values()
+
+
+STAGING = {
+    "deploy-code": [
+        "databricks bundle deploy --target staging",
+        "databricks bundle run integration_test --target staging",
+    ],
+    "deploy-model": [
+        "databricks bundle deploy --target dev",
+        "databricks bundle run integration_test --target dev",
+        "databricks bundle deploy --target staging",
+    ],
+}
+STAGING["hybrid"] = STAGING["deploy-code"]
+PROD = ["databricks bundle deploy --target prod", "databricks bundle summary --target prod"]
+
+
+@every_pattern
+def test_main_goes_to_staging_only(github: GitHub, pattern: str) -> None:
+    result = github.run("release-code", ref="refs/heads/main")
+    assert result.succeeded, result.log
+    assert github.lines() == STAGING[pattern]
+    check_identities(github, "release-code")
+
+
+@every_pattern
+def test_a_tag_goes_through_staging_to_prod(github: GitHub, pattern: str) -> None:
+    result = github.run("release-code", ref=RELEASE)
+    assert result.succeeded and set(result.jobs.values()) == {"success"}, result.log
+    # No job but the integration test runs: a code release trains no model that ships, and moves no alias.
+    assert github.lines() == STAGING[pattern] + PROD
+    assert github.lines("uv ") == ["uv sync --locked", "uv run pytest"]
+    check_identities(github, "release-code")
+    assert result.summaries == []
+
+
+@every_pattern
+def test_code_that_trains_names_who_released_it(github: GitHub, pattern: str) -> None:
+    github.run("release-code", ref=RELEASE)
+    approved = {
+        call.line: call.environment.get("BUNDLE_VAR_code_approved_by")
+        for call in github.calls
+        if call.line.startswith("databricks bundle deploy")
+    }
+    if pattern == "deploy-model":
+        assert set(approved.values()) == {None}
+    else:
+        assert approved["databricks bundle deploy --target staging"] == "ada"
+        assert approved["databricks bundle deploy --target prod"] == f"grace (v1.2.0, {RUN})"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "at"), [(pattern, at) for pattern, calls in STAGING.items() for at in range(len(calls) + len(PROD))]
+)
+def test_a_failure_stops_what_follows(github: GitHub, pattern: str, at: int) -> None:
+    release = STAGING[pattern] + PROD
+    github.fail(release[at])
+    result = github.run("release-code", ref=RELEASE)
+    assert not result.succeeded
+    assert github.lines() == release[: at + 1]
+    # A failure in prod says what to do next.
+    in_prod = "--target prod" in release[at]
+    assert [summary.splitlines()[0] for summary in result.summaries] == (
+        ["### v1.2.0 was not fully released to prod"] if in_prod else []
+    )
+    assert all("run this job again" in summary for summary in result.summaries)
+
+
+@pytest.mark.parametrize("pattern", ["deploy-code", "hybrid"])
+def test_nothing_is_deployed_to_prod_where_nobody_knows_who_approved(github: GitHub, pattern: str) -> None:
+    github.fail("/approvals")
+    assert github.run("release-code", ref=RELEASE).jobs["prod"] == "failure"
+    assert github.lines() == STAGING[pattern]
+
+
+@every_pattern
+@pytest.mark.parametrize("broken", ["uv run pytest", "uv sync"])
+def test_nothing_is_deployed_after_a_failed_test(github: GitHub, broken: str) -> None:
+    github.fail(broken)
+    assert github.run("release-code", ref=RELEASE).jobs["tests"] == "failure"
+    assert github.lines() == []
+
+
+@every_pattern
+def test_a_tag_beside_main_is_refused(github: GitHub) -> None:
+    (github.project / "sneaky.txt").write_text("nobody reviewed this")
+    commit(github.project)
+    result = github.run("release-code", ref=RELEASE)
+    assert result.jobs["tests"] == "failure"
+    assert "v1.2.0 is not on main, so nobody reviewed it. Tag a commit of main." in result.log
+    assert github.calls == []
+
+
+def model_release(pattern: str, version: str, approver: str, source_model: str = "", number: str = "12") -> list[str]:
+    """Return the calls of a model release, in their order."""
+    acceptance = f"models promote --target staging --version {version}" + (
+        f" --source-model {source_model}" if source_model else ""
+    )
+    return [
+        *([acceptance] if pattern == "deploy-model" else []),
+        "models status --target staging",
+        f"models promote --target prod --version {number} --approve --by {approver} --reason {RUN}",
+    ]
+
+
+def test_only_who_receives_has_a_model_release(bake: Bake) -> None:
+    for pattern in ("deploy-code", *RECEIVING):
+        parsed = workflows(bake(deployment_pattern=pattern, ci_provider="github-actions"))
+        assert ("release-model" in parsed) == (pattern in RECEIVING)
+
+
+@pytest.mark.parametrize("pattern", RECEIVING)
+def test_a_model_release_deploys_no_code(github: GitHub, pattern: str) -> None:
+    result = github.run("release-model", inputs={})
+    assert result.succeeded, result.log
+    # The calls are all there are: no bundle is deployed, and no job trains.
+    assert github.lines() == model_release(pattern, "champion", "grace")
+    assert {call.line.split()[0] for call in github.calls} == {"uv", "gh"}
+    check_identities(github, "release-model")
+    assert result.summaries == [f"<pre>{STATUS.rstrip()}</pre>\n"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "inputs", "number"),
+    [
+        # In deploy-model the version is that of dev: prod gets the number that staging gave it.
+        ("deploy-model", {"version": "7", "source_model": "dev.dev_ada.model"}, "12"),
+        ("deploy-model", {"version": INJECTION, "source_model": INJECTION}, "12"),
+        ("hybrid", {"version": "7"}, "7"),
+        ("hybrid", {"version": "challenger"}, "13"),
+    ],
+)
+def test_prod_gets_the_version_that_was_shown(
+    github: GitHub, pattern: str, inputs: dict[str, str], number: str
+) -> None:
+    result = github.run("release-model", inputs=inputs)
+    assert github.lines() == model_release(pattern, approver="grace", number=number, **inputs), result.log
+    assert not (github.here / "home" / "hacked").exists()
+
+
+@pytest.mark.parametrize("pattern", ["hybrid"])
+@pytest.mark.parametrize("version", ["previous", "champoin", "model", "code", "", "7\nversion=8", INJECTION])
+def test_a_version_that_is_not_there_is_refused_before_the_approval(github: GitHub, version: str) -> None:
+    result = github.run("release-model", inputs={"version": version})
+    assert not result.succeeded
+    assert "Staging has no such version" in result.log
+    assert github.lines() == ["models status --target staging"]
+    assert not (github.here / "home" / "hacked").exists()
+
+
+@pytest.mark.parametrize("pattern", RECEIVING)
+def test_nothing_is_promoted_to_prod_where_staging_has_no_champion(github: GitHub, pattern: str) -> None:
+    for status in (STATUS.replace("12\n", " -\n"), "something else\n"):
+        (github.here / "status").write_text(status)
+        result = github.run("release-model", inputs={})
+        assert not result.succeeded
+        assert "Staging has no" in result.log
+        assert github.lines() == model_release(pattern, "champion", "")[:-1]
+
+
+@pytest.mark.parametrize(("pattern", "at"), [*(("deploy-model", at) for at in range(3)), ("hybrid", 0), ("hybrid", 1)])
+def test_a_failed_model_release_stops(github: GitHub, pattern: str, at: int) -> None:
+    release = model_release(pattern, "champion", "grace")
+    github.fail(release[at])
+    result = github.run("release-model", inputs={})
+    assert not result.succeeded
+    assert github.lines() == release[: at + 1]
+    in_prod = "--target prod" in release[at]
+    assert ("### The model was not promoted to prod" in "".join(result.summaries)) == in_prod
+
+
+@pytest.mark.parametrize("pattern", RECEIVING)
+def test_who_is_recorded_as_approver(github: GitHub) -> None:
+    # The last one counts: a job that is run again is approved again.
+    github.approved(("grace", "prod", "approved"), ("alan", "prod", "approved"), ("eve", "staging", "approved"))
+    github.run("release-model", inputs={})
+    assert f"--by alan --reason {RUN}" in github.lines()[-1]
+
+    github.approved(("eve", "prod", "rejected"))  # prod has no reviewers: who started the run answers for it
+    github.run("release-model", inputs={})
+    assert f"--by ada --reason {RUN}" in github.lines()[-1]
+
+    github.fail("/approvals")  # nobody knows who approved
+    assert github.run("release-model", inputs={}).jobs["prod"] == "failure"
+    assert "promote --target prod" not in " ".join(github.lines())
+
+
+@every_pattern
+@pytest.mark.parametrize(
+    ("inputs", "line"),
+    [
+        ({"target": "staging", "command": "status"}, "models status --target staging"),
+        (
+            {"target": "prod", "command": "rollback", "reason": INJECTION},
+            f"models rollback --target prod --by ada --reason {INJECTION}",
+        ),
+        (
+            {"target": "prod", "command": "run inference", "parameters": "run_date=2026-03-09,days=7"},
+            "databricks bundle run inference --target prod --params run_date=2026-03-09,days=7",
+        ),
+        (
+            {"target": "staging", "command": "run monitoring", "parameters": INJECTION},
+            f"databricks bundle run monitoring --target staging --params {INJECTION}",
+        ),
+    ],
+    ids=["status", "rollback", "run", "injection"],
+)
+def test_operate(github: GitHub, inputs: dict[str, str], line: str) -> None:
+    result = github.run("operate", inputs=inputs)
+    assert result.succeeded, result.log
+    assert github.lines() == [line]
+    check_identities(github, "operate", inputs["target"])
+    assert not (github.here / "home" / "hacked").exists()
+
+
+@pytest.mark.parametrize("pattern", ["hybrid"])
+def test_names_of_branches_tags_and_titles_are_inert(github: GitHub) -> None:
+    name = INJECTION.replace(" ", "${IFS}")
+    request = request_from(title=name)
+    request["head"]["ref"] = name
+    assert github.run("pull-request", pull_request=request).succeeded
+    github.fail("bundle deploy --target prod")
+    result = github.run("release-code", ref=f"refs/tags/{name}")
+    assert result.summaries[0].startswith(f"### {name} was not fully released")
+    assert not (github.here / "home" / "hacked").exists()
+
+
+# What act does not enforce is read from the files.
+
+
+@pytest.fixture
+def project(bake: Bake, pattern: str) -> Path:
+    return bake(deployment_pattern=pattern, ci_provider="github-actions")
+
+
+@pytest.fixture
+def parsed(project: Path) -> dict[str, Any]:
+    return workflows(project)
+
+
+def scripts_of(job: dict[str, Any]) -> str:
+    """Return all that the steps of a job run, as one text."""
+    return "\n".join(step.get("run", "") for step in job["steps"])
+
+
+def logs_in(job: dict[str, Any]) -> bool:
+    return "databricks bundle" in scripts_of(job) or "uv run --locked models" in scripts_of(job)
+
+
+@every_pattern
+def test_triggers(parsed: dict[str, Any], pattern: str) -> None:
+    assert set(parsed) == {"operate", "pull-request", "release-code"} | (
+        {"release-model"} if pattern in RECEIVING else set()
+    )
+    assert parsed["pull-request"]["on"] == {"pull_request": {"branches": ["main"]}}
+    # A change of documents alone releases nothing.
+    ignored = ["**.md", "docs/**", "notebooks/**", ".github/dependabot.yml"]
+    assert parsed["release-code"]["on"] == {"push": {"branches": ["main"], "tags": ["v*"], "paths-ignore": ignored}}
+    for name in {"operate", "release-model"} & set(parsed):
+        assert set(parsed[name]["on"]) == {"workflow_dispatch"}
+
+
+@every_pattern
+def test_every_job_has_limits_and_the_least_permissions(parsed: dict[str, Any]) -> None:
+    for name, workflow in parsed.items():
+        assert workflow["permissions"] == {}, name
+        for key, job in workflow["jobs"].items():
+            where = f"{name}.{key}"
+            assert job["runs-on"] == "ubuntu-24.04", where
+            assert 0 < job["timeout-minutes"] <= 300, where
+            needed = {"contents": "read"} if "actions/checkout@" in json.dumps(job["steps"]) else {}
+            needed |= {"id-token": "write"} if logs_in(job) else {}
+            needed |= {"actions": "read"} if "approver.sh" in scripts_of(job) else {}
+            needed |= {"pull-requests": "write"} if "gh pr comment" in scripts_of(job) else {}
+            assert job["permissions"] == needed, where
+            # A token that can write never meets code of the request.
+            assert "pull-requests" not in needed or [list(step) for step in job["steps"]] == [["name", "env", "run"]]
+
+
+@every_pattern
+def test_who_logs_in_has_an_environment_and_waits_its_turn(parsed: dict[str, Any]) -> None:
+    for name, workflow in parsed.items():
+        for key, job in workflow["jobs"].items():
+            where = f"{name}.{key}"
+            if not logs_in(job):
+                assert "environment" not in job and "DATABRICKS_CLIENT_ID" not in json.dumps(job), where
+                continue
+            assert job["env"]["DATABRICKS_AUTH_TYPE"] == "github-oidc", where
+            if name == "pull-request":
+                assert job["env"]["DATABRICKS_CLIENT_ID"] == "${{ vars.DATABRICKS_PR_CLIENT_ID }}"
+                assert job["if"] == "github.event.pull_request.head.repo.full_name == github.repository"
+                assert "environment" not in job and not re.search("bundle (deploy|run|destroy)", scripts_of(job))
+                continue
+            assert job["env"]["DATABRICKS_CLIENT_ID"] == "${{ vars.DATABRICKS_CLIENT_ID }}", where
+            environment = job["environment"]
+            changes = "bundle deploy" in scripts_of(job) or "models promote" in scripts_of(job)
+            concurrency = workflow["concurrency"] if name == "operate" else job["concurrency"]
+            assert concurrency == {
+                "group": f"{'deploy' if changes else 'operate'}-{environment}",
+                "queue": "max",
+                "cancel-in-progress": False,
+            }, where
+            if name != "operate":
+                assert set(re.findall(r"--target (\w+)", scripts_of(job))) == {environment}, where
+    assert parsed["release-code"]["concurrency"]["cancel-in-progress"] is False
+    assert "concurrency" not in parsed.get("release-model", {})
+    for name in {"release-code", "release-model"} & set(parsed):
+        assert parsed[name]["jobs"]["prod"]["needs"] == "staging"
+    assert parsed["release-code"]["jobs"]["prod"]["if"] == "github.ref_type == 'tag'"
+
+
+@every_pattern
+def test_what_a_person_types_never_becomes_text_of_a_script(parsed: dict[str, Any]) -> None:
+    for name, key, step in steps_of(parsed):
+        assert "${{" not in step.get("run", ""), f"{name}.{key}"
+    texts = json.dumps({name: workflow["jobs"] for name, workflow in parsed.items()})
+    assert not re.search(r"github\.(head_ref|event\.(pull_request\.(title|body|head\.ref)|head_commit))", texts)
+    for name in {"operate", "release-model"} & set(parsed):
+        given = {f"${{{{ inputs.{question} }}}}" for question in parsed[name]["on"]["workflow_dispatch"]["inputs"]}
+        assert given <= set(re.findall(r"\$\{\{ inputs\.\w+ \}\}", json.dumps(parsed[name])))
+
+
+@every_pattern
+def test_each_target_brings_its_own_plan(parsed: dict[str, Any]) -> None:
+    jobs = parsed["pull-request"]["jobs"]
+    assert jobs["bundle"]["strategy"] == {"fail-fast": False, "matrix": {"target": list(TARGETS)}}
+    assert jobs["bundle"]["outputs"] == {target: f"${{{{ steps.plan.outputs.{target} }}}}" for target in TARGETS}
+    assert jobs["comment"]["needs"] == "bundle"
+    assert jobs["comment"]["if"] == "${{ !cancelled() && needs.bundle.result != 'skipped' }}"
+    (step,) = jobs["comment"]["steps"]
+    for target in TARGETS:
+        assert step["env"][target.upper()] == f"${{{{ needs.bundle.outputs.{target} }}}}"
+
+
+@every_pattern
+def test_nothing_is_cached_and_no_secret_is_named(project: Path, parsed: dict[str, Any]) -> None:
+    for name, key, step in steps_of(parsed):
+        action = step.get("uses", "").split("@")[0]
+        assert action in ("", "actions/checkout", "astral-sh/setup-uv", "databricks/setup-cli"), f"{name}.{key}"
+        if action == "actions/checkout":
+            assert step["with"]["persist-credentials"] is False
+        if action == "astral-sh/setup-uv":
+            assert step["with"]["enable-cache"] is False and re.fullmatch(r"\d+\.\d+\.\d+", step["with"]["version"])
+    for path in sorted((project / ".github").rglob("*.*")):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"secrets\.|DATABRICKS_TOKEN|CLIENT_SECRET|pull_request_target", text), path
+
+
+@every_pattern
+def test_packages_and_actions_are_kept_up_to_date(project: Path) -> None:
+    updates = yaml.safe_load((project / ".github" / "dependabot.yml").read_text(encoding="utf-8"))["updates"]
+    assert {entry["package-ecosystem"] for entry in updates} == {"github-actions", "uv"}
+    assert all(entry["cooldown"]["default-days"] >= 7 for entry in updates)
+
+
+# Linters, also over the workflows of the template itself
+
+
+@pytest.fixture(params=[*PATTERNS, "the-template"])
+def repository(request: pytest.FixtureRequest, bake: Bake) -> Path:
+    if request.param == "the-template":
+        return ROOT
+    return bake(deployment_pattern=request.param, ci_provider="github-actions")
+
+
+def test_actions_are_pinned_by_commit_and_named_by_version(repository: Path) -> None:
+    for path in sorted((repository / ".github" / "workflows").glob("*.yml")):
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if "uses:" in line]
+        for line in lines:
+            assert re.fullmatch(r"\s*- uses: [\w-]+/[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), (path, line)
+
+
+def test_linters_find_nothing(repository: Path) -> None:
+    need("actionlint", "shellcheck", "zizmor")  # actionlint hands the scripts to shellcheck
+    folder = repository / ".github"
+    files = sorted((folder / "workflows").glob("*.yml"))
+    assert files
+    schemas = [sys.executable, "-m", "check_jsonschema", "--builtin-schema"]
+    for command in (
+        ["actionlint", "-no-color", *files],
+        ["zizmor", "--offline", "--persona", "pedantic", "--no-progress", *files, folder / "dependabot.yml"],
+        [*schemas, "vendor.github-workflows", *files],
+        [*schemas, "vendor.dependabot", folder / "dependabot.yml"],
+        *(["shellcheck", script] for script in sorted(folder.glob("*.sh"))),
+    ):
+        result = run(*command, cwd=repository)
+        assert result.returncode == 0, result.stdout
+    # An exception is made where it applies, with its reason.
+    assert not [path for path in repository.rglob("zizmor.y*ml") if ".venv" not in path.parts]
+    for path in files:
+        for line in re.findall(r"zizmor: ignore.*|shellcheck disable.*", path.read_text(encoding="utf-8")):
+            assert re.fullmatch(r"zizmor: ignore\[[\w,-]+\] \w.*", line), (path, line)
+
+
+# With the real CLI
+
+
+@pytest.fixture
+def real(bake: Bake, pattern: str, tmp_path: Path) -> GitHub:
+    """Return a project whose workflows reach a fake workspace for each target with the real CLI."""
+    need("databricks", "uv")
+    host = os.environ.get("DATABRICKS_FAKE_HOST", "")
+    if not re.match(r"http://(localhost|127\.0\.0\.1)\b", host):
+        pytest.skip("no loopback address in DATABRICKS_FAKE_HOST")
+    hosts = {f"{target}_workspace_host": host for target in TARGETS}
+    github = put_on_github(bake(deployment_pattern=pattern, ci_provider="github-actions", **hosts), tmp_path)
+    github.stand_in(REAL.format(token=f"{uuid.uuid4().hex}-", path=os.environ["PATH"]))
+    # What uv needs to find its package registry and its cache.
+    settings = re.compile(r"(UV|PIP|SSL)_.*|.*_proxy", re.IGNORECASE)
+    github.environment = {name: value for name, value in os.environ.items() if settings.fullmatch(name)}
+    github.environment |= {"DATABRICKS_CACHE_ENABLED": "false", "UV_PYTHON_DOWNLOADS": "never"}
+    return github
+
+
+@pytest.mark.slow
+@every_pattern
+def test_a_release_with_the_real_cli(real: GitHub, pattern: str) -> None:
+    """The CLI validates, plans, builds and deploys for real; each target is an empty workspace of its own.
+
+    What a fake cannot give is handed to the stand-in: the token of the login, which takes the place of OIDC here,
+    `bundle run`, whose tasks the fake would start with a Python that few machines have, and the project's own tests.
+    """
+    checked = real.run("pull-request", pull_request=request_from())
+    assert checked.succeeded, checked.log
+    assert len(checked.summaries) == len(TARGETS)
+    for summary in checked.summaries:
+        assert "    create jobs.inference\n" in summary and "0 to change, 0 to delete" in summary
+
+    released = real.run("release-code", ref=RELEASE)
+    assert released.succeeded, released.log
+    assert real.lines() == STAGING[pattern] + PROD
+    check_identities(real, "release-code")
+    deployed = {line.split()[-1] for line in real.lines() if "bundle deploy" in line}
+    assert deployed == {"staging", "prod"} | ({"dev"} if pattern == "deploy-model" else set())
+    for target in TARGETS:
+        again = subprocess.run(
+            [real.here / "bin" / "databricks", "bundle", "plan", "--target", target],
+            cwd=real.project,
+            env=real.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert again.returncode == 0, again.stderr
+        (sums,) = re.findall(r"Plan: (\d+) to add, (\d+) to change, 0 to delete, (\d+) unchanged", again.stdout)
+        # Who approved, and when the package was built, is all that differs from a release by hand.
+        assert (sums[0] == "0") == (target in deployed), again.stdout
+        assert (sums[2] != "0") == (target in deployed), again.stdout

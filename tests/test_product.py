@@ -1,0 +1,173 @@
+"""Every combination of the answers that decide about files: its files, its bundle, and that each answer counts."""
+
+import ast
+import hashlib
+import json
+import multiprocessing
+import re
+import shutil
+import tomllib
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Bake
+from helpers import TARGETS, bundle_files, files, strings
+from product import OPTIONS, answers, combinations, compile_once, render
+from test_bundle import MODELS, SCHEMA, complaints, declared, official_schema
+from test_rendered import CI_FILES, DEFAULT_FILES, RECEIVES, RECEIVING_FILES
+
+# What a project has only for some answers, besides the files of test_rendered.py: (option, its answers) -> files.
+FILES = {
+    ("ci_provider", "azure-devops"): """
+        azure-pipelines/approver.sh azure-pipelines/comment.sh azure-pipelines/operate.yml
+        azure-pipelines/pull-request.yml azure-pipelines/release-code.yml azure-pipelines/steps/set-up.yml renovate.json
+    """,
+    ("ci_provider", "gitlab-ci"): """
+        .gitlab-ci.yml .gitlab/install-databricks-cli.sh .gitlab/release-code.yml renovate.json
+    """,
+    ("ci_provider", "none"): "release.py",
+    ("compute", "classic"): "hatch_build.py",
+    ("deployment_pattern", "deploy-model"): "docs/large-network.md",
+}
+RELEASES_MODELS = {
+    "github-actions": {".github/workflows/release-model.yml"},
+    "azure-devops": {"azure-pipelines/release-model.yml"},
+    "gitlab-ci": {".gitlab/release-model.yml"},
+    "none": set(),
+}
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What is left of a project that was rendered, looked at, and deleted."""
+
+    combination: dict[str, str]
+    digest: str
+    problems: list[str]
+
+
+def expected_files(combination: dict[str, str]) -> set[str]:
+    ci = combination["ci_provider"]
+    found = {name for name in DEFAULT_FILES.split() if not name.startswith(CI_FILES["github-actions"])}
+    if ci == "github-actions":
+        found |= {name for name in DEFAULT_FILES.split() if name.startswith(CI_FILES[ci])}
+    if ci == "none":
+        found -= {"docs/cicd-setup.md"}
+    if combination["deployment_pattern"] in RECEIVES:
+        found |= RECEIVING_FILES | RELEASES_MODELS[ci]
+    for (option, answer), names in FILES.items():
+        if combination[option] == answer:
+            found |= set(names.split())
+    return found
+
+
+def parameters_of(module: Path) -> set[str]:
+    """Return the parameters of the function that a module is named after: the task."""
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == module.stem)
+    return {argument.arg for argument in function.args.args}
+
+
+def code_problems(project: Path, resources: dict[str, dict[str, Any]]) -> list[str]:
+    """Hold tasks against code: entry points and their parameters exist in both, and job parameters are used."""
+    declared_tasks = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
+    entry_points, used, problems = declared_tasks["tasks"], set(), []
+    (package,) = (path.parent for path in project.glob("src/*/__init__.py"))
+    for target, found in resources.items():
+        for key, job in found["jobs"].items():
+            for task in job["tasks"]:
+                if wheel := task.get("python_wheel_task"):
+                    name = wheel["entry_point"]
+                    used.add(name)
+                    if entry_points.get(name) != f"{package.name}.{name}:main":
+                        problems.append(f"{target} {key}: pyproject.toml has no entry point {name}")
+                    elif wheel["named_parameters"].keys() != parameters_of(package / f"{name}.py"):
+                        problems.append(f"{target} {key}: parameters of {name} differ from its function's")
+            given = {parameter["name"] for parameter in job["parameters"]}
+            asked = set(re.findall(r"\{\{job\.parameters\.(\w+)\}\}", " ".join(text for _, text in strings(job))))
+            problems += [f"{target} {key}: parameter {name}" for name in sorted(given ^ asked)]
+    return problems + [f"no job uses the entry point {name}" for name in sorted(entry_points.keys() - used)]
+
+
+def bundle_problems(project: Path) -> list[str]:
+    """Hold the bundle of every target against the typed models, the official schema, its variables and the code."""
+    config = bundle_files(project)
+    variables = {name for file in config.values() for name in file.get("variables", {})}
+    used = set(re.findall(r"\$\{var\.(\w+)\}", " ".join(text for _, text in strings(config))))
+    problems = [f"variable {name} is not declared, or not used" for name in sorted(variables ^ used)]
+    resources = {target: declared(project, target) for target in TARGETS}  # fails on what is not defined
+    for target, found in resources.items():
+        for kind, by_key in found.items():
+            for key, resource in by_key.items():
+                try:
+                    MODELS[kind].from_dict(resource)
+                except ValueError as error:
+                    problems.append(f"{target} {kind}.{key}: {error}")
+    if SCHEMA.exists():
+        validator = official_schema()
+        merged = [{"bundle": {"name": "project"}, "resources": found} for found in resources.values()]
+        problems += [complaint for part in (*config.values(), *merged) for complaint in complaints(validator, part)]
+    return problems + code_problems(project, resources)
+
+
+CHECKED: dict[str, list[str]] = {}  # problems by the digest of bundle and code, which CI providers have in common
+
+
+def look_at(combination: dict[str, str], folder: Path) -> Rendered:
+    """Render one combination, and return what is wrong with it."""
+    folder.mkdir()
+    project = render(answers(combination), folder)
+    content = files(project)
+    names = expected_files(combination)
+    problems = [f"{name} is missing" for name in sorted(names - content.keys())]
+    problems += [f"{name} should not be there" for name in sorted(content.keys() - names)]
+    bundle = {name: data for name, data in content.items() if name.startswith(("databricks.yml", "resources/", "src/"))}
+    digest = hash_of(bundle)
+    if digest not in CHECKED:
+        CHECKED[digest] = bundle_problems(project)
+    shutil.rmtree(folder)
+    return Rendered(combination, hash_of(content), problems + CHECKED[digest])
+
+
+def hash_of(content: dict[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for name, data in content.items():
+        digest.update(f"{name}\0{len(data)}\0".encode() + data)
+    return digest.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> list[Rendered]:
+    """The whole product, rendered in as many processes as there are cores."""
+    folder = tmp_path_factory.mktemp("product")
+    everything = combinations()
+    folders = [folder / str(number) for number in range(len(everything))]
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(initializer=compile_once, mp_context=fresh) as pool:
+        return list(pool.map(look_at, everything, folders, chunksize=24))
+
+
+def test_every_combination_is_as_it_should_be(rendered: list[Rendered]) -> None:
+    broken = {json.dumps(project.combination): project.problems[:5] for project in rendered if project.problems}
+    assert not dict(list(broken.items())[:5]), f"{len(broken)} of {len(rendered)} combinations"
+
+
+def test_every_answer_counts(rendered: list[Rendered]) -> None:
+    """Two projects that differ in an answer differ in a file, whatever the other answers are."""
+    by_digest: dict[str, list[dict[str, str]]] = {}
+    for project in rendered:
+        by_digest.setdefault(project.digest, []).append(project.combination)
+    assert not [same for same in by_digest.values() if len(same) > 1]
+    assert len(rendered) == len(combinations()) == len({tuple(project.combination.values()) for project in rendered})
+    assert {option: {project.combination[option] for project in rendered} for option in OPTIONS} == {
+        option: set(chosen) for option, chosen in OPTIONS.items()
+    }
+
+
+@pytest.mark.parametrize("number", range(0, len(combinations()), 61))
+def test_rendering_in_process_gives_what_the_command_gives(number: int, bake: Bake, tmp_path: Path) -> None:
+    given = answers(combinations()[number])
+    assert files(render(given, tmp_path)) == files(bake(**given))
