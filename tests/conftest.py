@@ -1,13 +1,16 @@
 """Fixtures that render projects with pytest-cookies, and how tests are spread over processes."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 from helpers import PATTERNS, ROOT
 from pytest_cookies.plugin import Cookies
+from real_cli import TokenOfTheJob
 from xdist.scheduler import LoadScopeScheduling
 
 Bake = Callable[..., Path]
@@ -57,3 +60,12 @@ def bake(bake_anew: Bake) -> Bake:
         return rendered[key]
 
     return bake_once
+
+
+@pytest.fixture
+def tokens() -> Iterator[str]:
+    """The address where the jobs of a pipeline ask for their tokens."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), TokenOfTheJob) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()

@@ -4,7 +4,9 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from itertools import cycle, product
@@ -106,6 +108,18 @@ def clean_environment(**variables: str) -> dict[str, str]:
     ours = re.compile(r"VIRTUAL_ENV|PYTHONPATH|PYTEST_.*|DATABRICKS_.*|BUNDLE_.*|MLFLOW_.*|SPARK_.*|UV_PROJECT.*")
     inherited = {name: value for name, value in os.environ.items() if not ours.fullmatch(name)}
     return inherited | {"UV_PYTHON_DOWNLOADS": "never"} | variables
+
+
+def need(*programs: str, unix: str = "") -> None:
+    """Skip the test unless all of these programs are on the PATH.
+
+    Args:
+        unix: what needs a system other than Windows, if anything does.
+    """
+    if unix and sys.platform == "win32":
+        pytest.skip(f"{unix} need a system other than Windows")
+    if missing := [program for program in programs if shutil.which(program) is None]:
+        pytest.skip(f"not on the PATH: {', '.join(missing)}")
 
 
 def run(*command: str | Path, cwd: Path, timeout: float = 600, **variables: str) -> subprocess.CompletedProcess[str]:

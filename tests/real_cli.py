@@ -10,6 +10,7 @@ import re
 import shutil
 import urllib.request
 import uuid
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -23,13 +24,28 @@ MISSING = [
 needs_workspace = pytest.mark.skipif(bool(MISSING), reason=", ".join(MISSING))
 
 OIDC_TOKEN = "oauth-token"  # what the fake workspace gives for any token of a job
-# For the end of a stand-in that has just noted a call: `name` and `arguments` go on to the real program in `real`.
-# A job starts in the fake workspace, which cannot run it. So nothing waits for it, and it counts as passed.
-PASS_ON = """
-if name in real and (name == "databricks" or arguments[:1] == ["build"]):
-    waits = ["--no-wait"] if arguments[:2] == ["bundle", "run"] else []
-    os.execv(real[name], [real[name], *arguments, *waits])
-"""
+TOKEN_OF_THE_JOB = "token-of-the-job"
+
+
+class TokenOfTheJob(BaseHTTPRequestHandler):
+    """Gives a token that says who a job is to a job that shows its own, as Azure DevOps and GitHub do."""
+
+    def give(self, *addresses: str, field: str) -> None:
+        shown = self.headers["Authorization"].lower() == f"bearer {TOKEN_OF_THE_JOB}"
+        self.send_response(200 if shown and self.path.startswith(addresses) else 401)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps({field: "who this job is"}).encode())
+
+    def do_POST(self) -> None:
+        job = "/0000-project/_apis/distributedtask/hubs/build/plans/plan/jobs/job"
+        self.give(f"{job}/oidctoken?api-version=7.2-preview.1", field="oidcToken")
+
+    def do_GET(self) -> None:
+        self.give("/github?api-version=2.0&audience=", field="value")
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
 
 
 def real_programs() -> dict[str, str]:
@@ -74,3 +90,16 @@ def expected_jobs(pattern: str, *targets: str) -> set[str]:
             *(["integration_test"] if target in tests else []),
         )
     }
+
+
+def check_workspace(slug: str, pattern: str, lines: list[str], approval: str, token: str = OIDC_TOKEN) -> None:
+    """A code release with these calls has left the jobs of the pattern, and started the integration test alone.
+
+    The fake workspace cannot run our jobs, so the integration test counts as passed once it has started.
+    """
+    jobs, started = in_workspace(slug, token)
+    deployed = [line.split()[-1] for line in lines if "bundle deploy" in line]
+    assert set(jobs) == expected_jobs(pattern, *deployed)
+    assert started == [f"integration_test ({deployed[0]})"]
+    if pattern == "deploy-code":
+        assert approval in json.dumps(jobs["training (prod)"])

@@ -1,9 +1,8 @@
 """Releases without a CI/CD system: `release.py` and the commands of the documents, with stand-ins.
 
-The stand-ins note each call of `databricks` and `uv`; git is real, with a repository on this machine as its host.
+Stand-ins note the calls of `databricks` and `uv`; git is real, with a repository on this machine as its host.
 """
 
-import json
 import os
 import re
 import shlex
@@ -17,47 +16,20 @@ from pathlib import Path
 import pytest
 from conftest import Bake
 from helpers import clean_environment, commit, every_pattern, run
-from real_cli import PASS_ON, expected_jobs, hosted_answers, in_workspace, needs_workspace, real_programs
+from real_cli import check_workspace, hosted_answers, needs_workspace, real_programs
+from stand_in import StandIns
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not on the PATH")
 
 RECEIVING = ("deploy-model", "hybrid")
 CODE = ("code", "v1.2.0")
-STAND_IN = """
-import json, os, sys
-from pathlib import Path
-
-here, name, arguments = Path(__file__).parent, Path(__file__).stem, sys.argv[1:]
-real = json.loads((here / "real.json").read_text(encoding="utf-8"))
-if name in real and arguments[0] == "build":
-    os.execv(real[name], [real[name], *arguments])  # the wheel, for the CLI
-line = " ".join([name, *arguments])
-with (here / "calls.jsonl").open("a", encoding="utf-8") as calls:
-    calls.write(json.dumps([line, os.environ.get("BUNDLE_VAR_code_approved_by")]) + "\\n")
-if (here / "fails").exists() and (here / "fails").read_text(encoding="utf-8") in line:
-    sys.exit(f"{line} fails, as the test wants")
-if "models number" in line:
-    asked = sys.argv[sys.argv.index("--version") + 1]
-    print({"champion": "7"}.get(asked, asked))
-"""
-
-
-def put_stand_in(folder: Path, name: str) -> None:
-    """Make `name` a program on this system that runs the stand-in."""
-    script = folder / f"{name}.py"
-    script.write_text(STAND_IN + PASS_ON, encoding="utf-8")
-    program = folder / (f"{name}.bat" if os.name == "nt" else name)
-    start = '@"{}" "{}" %*\n' if os.name == "nt" else '#!/bin/sh\nexec "{}" "{}" "$@"\n'
-    program.write_text(start.format(sys.executable, script), encoding="utf-8")
-    program.chmod(0o755)
 
 
 @dataclass
-class Desk:
+class Desk(StandIns):
     """A project on somebody's machine."""
 
     project: Path
-    tools: Path
     token: str = ""
 
     def start(self, *command: str, answer: str = "") -> subprocess.CompletedProcess[str]:
@@ -65,7 +37,7 @@ class Desk:
         identity = {
             f"GIT_{role}_{what}": "ada@example.com" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
         }
-        environment = clean_environment(PATH=f"{self.tools}{os.pathsep}{os.environ['PATH']}", **identity)
+        environment = clean_environment(PATH=self.path, **identity)
         if self.token:
             environment |= {"DATABRICKS_TOKEN": self.token, "DATABRICKS_CACHE_ENABLED": "false"}
         program = shutil.which(command[0], path=environment["PATH"]) or command[0]
@@ -81,24 +53,8 @@ class Desk:
         )
 
     def release(self, *arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:
-        (self.tools / "calls.jsonl").write_text("", encoding="utf-8")
+        self.forget()
         return self.start(sys.executable, "release.py", *arguments, answer=answer)
-
-    @property
-    def calls(self) -> list[tuple[str, str | None]]:
-        """Every call with the approver that it hands to the bundle."""
-        return [
-            (line, approver)
-            for line, approver in map(json.loads, (self.tools / "calls.jsonl").read_text(encoding="utf-8").splitlines())
-        ]
-
-    @property
-    def lines(self) -> list[str]:
-        return [line for line, _ in self.calls]
-
-    def fail(self, line: str) -> None:
-        """Let every call that holds `line` fail."""
-        (self.tools / "fails").write_text(line, encoding="utf-8")
 
     def tags(self, *where: str) -> str:
         return run("git", *where, "tag", "--list", cwd=self.project).stdout.strip()
@@ -112,15 +68,13 @@ def desk(bake: Bake, tmp_path: Path, pattern: str) -> Desk:
 
 def desk_with(rendered: Path, tmp_path: Path, real: dict[str, str], token: str = "") -> Desk:
     """Return a desk with a copy of a project, whose stand-ins pass calls on to the programs in `real`."""
-    project, tools = tmp_path / "project", tmp_path / "tools"
+    project = tmp_path / "project"
     shutil.copytree(rendered, project)
     commit(project)
     assert run("git", "branch", "--move", "main", cwd=project).returncode == 0
-    tools.mkdir()
-    (tools / "real.json").write_text(json.dumps(real), encoding="utf-8")
-    for name in ("databricks", "uv"):
-        put_stand_in(tools, name)
-    return Desk(project, tools, token)
+    desk = Desk(tmp_path, project, token)
+    desk.put("databricks", "uv", real=real)
+    return desk
 
 
 def with_host(desk: Desk) -> Path:
@@ -168,12 +122,13 @@ def model_release(pattern: str, version: str, number: str) -> list[str]:
 def test_code_goes_through_staging_to_prod(desk: Desk, pattern: str) -> None:
     result = desk.release(*CODE, answer="Ada Example\n")
     assert result.returncode == 0, result.stdout
-    assert desk.lines == code_release(pattern)
-    assert dict(desk.calls)["databricks bundle deploy --target prod"] == "Ada Example (v1.2.0)"
+    assert desk.lines() == code_release(pattern)
+    (prod,) = [call for call in desk.calls if "deploy --target prod" in call.line]
+    assert prod.environment["BUNDLE_VAR_code_approved_by"] == "Ada Example (v1.2.0)"
     assert desk.tags() == "v1.2.0"
     # Again: a repeated release ends like one that went through.
     assert desk.release(*CODE, "--approved-by", "Ada Example").returncode == 0
-    assert desk.lines == code_release(pattern)
+    assert desk.lines() == code_release(pattern)
 
 
 @every_pattern
@@ -181,7 +136,7 @@ def test_without_a_version_code_ends_in_staging(desk: Desk, pattern: str) -> Non
     result = desk.release("code")
     assert result.returncode == 0, result.stdout
     whole = code_release(pattern)
-    assert desk.lines == whole[: whole.index("databricks bundle plan --target prod")]
+    assert desk.lines() == whole[: whole.index("databricks bundle plan --target prod")]
     assert desk.tags() == ""
 
 
@@ -191,7 +146,7 @@ def test_without_an_approval_prod_stays_as_it_is(desk: Desk, pattern: str) -> No
         result = desk.release(*CODE, answer=answer)
         assert result.returncode == 1
         assert "release: The release of v1.2.0 to prod was not approved, and prod was not changed." in result.stdout
-        assert not [line for line in desk.lines if "deploy --target prod" in line]
+        assert not [line for line in desk.lines() if "deploy --target prod" in line]
         assert desk.tags() == ""
     assert run("git", "status", "--porcelain", cwd=desk.project).stdout == ""
 
@@ -203,7 +158,7 @@ def test_the_first_failure_ends_a_code_release(desk: Desk, pattern: str) -> None
         desk.fail(line)
         result = desk.release(*CODE, answer="Ada Example\n")
         assert result.returncode == 1
-        assert desk.lines == whole[: number + 1]
+        assert desk.lines() == whole[: number + 1]
         # A failure in prod says what to do next.
         in_prod = number >= len(whole) - 2
         assert ("v1.2.0 was not fully released to prod" in result.stdout) == in_prod
@@ -214,7 +169,7 @@ def test_the_first_failure_ends_a_code_release(desk: Desk, pattern: str) -> None
 def test_only_a_clean_commit_of_main_is_released(desk: Desk) -> None:
     def refused(*arguments: str) -> str:
         result = desk.release(*arguments, answer="Ada Example\n")
-        assert result.returncode == 1 and desk.lines == []
+        assert result.returncode == 1 and desk.lines() == []
         return result.stdout
 
     host = with_host(desk)
@@ -244,21 +199,21 @@ def test_only_a_clean_commit_of_main_is_released(desk: Desk) -> None:
 def test_a_model_goes_to_prod_and_no_code_with_it(desk: Desk, pattern: str) -> None:
     result = desk.release("model", "--reason", "better", answer="Ada Example\n")
     assert result.returncode == 0, result.stdout
-    assert desk.lines == model_release(pattern, "champion", "7")
+    assert desk.lines() == model_release(pattern, "champion", "12")
     assert desk.release("model", "--version", "5", "--reason", "better", "--approved-by", "Ada Example").returncode == 0
-    assert desk.lines == model_release(pattern, "5", "7" if pattern == "deploy-model" else "5")
+    assert desk.lines() == model_release(pattern, "5", "12" if pattern == "deploy-model" else "5")
 
 
 @pytest.mark.parametrize("pattern", RECEIVING)
 def test_a_model_stops_at_the_first_failure_and_without_an_approval(desk: Desk, pattern: str) -> None:
-    whole = model_release(pattern, "champion", "7")
+    whole = model_release(pattern, "champion", "12")
     result = desk.release("model")
-    assert result.returncode == 1 and desk.lines == whole[:-1]
+    assert result.returncode == 1 and desk.lines() == whole[:-1]
     assert "was not approved, and prod was not changed" in result.stdout
     for number, line in enumerate(whole):
         desk.fail(line)
         result = desk.release("model", "--reason", "better", answer="Ada Example\n")
-        assert result.returncode == 1 and desk.lines == whole[: number + 1]
+        assert result.returncode == 1 and desk.lines() == whole[: number + 1]
         assert ("docs/promotion.md says what to do" in result.stdout) == (number == len(whole) - 1)
 
 
@@ -266,7 +221,7 @@ def test_a_model_stops_at_the_first_failure_and_without_an_approval(desk: Desk, 
 def test_the_model_of_somebody_else_can_be_released(desk: Desk) -> None:
     desk.release("model", "--source-model", "dev.dev_ada_s.dev_ada_m", "--approved-by", "Ada Example")
     accepted = "uv run models promote --target staging --source-model dev.dev_ada_s.dev_ada_m --version champion"
-    assert desk.lines[0] == accepted
+    assert desk.lines()[0] == accepted
 
 
 @pytest.mark.parametrize("pattern", ["deploy-code"])
@@ -288,21 +243,13 @@ def test_the_command_is_clean_and_explains_itself(desk: Desk, pattern: str) -> N
 @needs_workspace
 @every_pattern
 def test_a_release_with_the_cli(bake_anew: Bake, tmp_path: Path, pattern: str) -> None:
-    """The CLI validates, plans, deploys, and starts the integration test.
-
-    The fake workspace cannot run our jobs, so the integration test counts as passed once it has started.
-    """
+    """The CLI validates, plans, deploys, and starts the integration test."""
     rendered = bake_anew(deployment_pattern=pattern, ci_provider="none", **hosted_answers())
     desk = desk_with(rendered, tmp_path, real_programs(), f"token-{uuid.uuid4().hex}")
     result = desk.release(*CODE, answer="Ada Example\n")
     assert result.returncode == 0, result.stdout
-    assert desk.lines == code_release(pattern)
-    jobs, started = in_workspace(rendered.name, desk.token)
-    deployed = [line.split()[-1] for line in desk.lines if "bundle deploy" in line]
-    assert set(jobs) == expected_jobs(pattern, *deployed)
-    assert started == [f"integration_test ({deployed[0]})"]
-    if pattern == "deploy-code":
-        assert "Ada Example (v1.2.0)" in json.dumps(jobs["training (prod)"])
+    assert desk.lines() == code_release(pattern)
+    check_workspace(rendered.name, pattern, desk.lines(), "Ada Example (v1.2.0)", desk.token)
 
 
 def commands(project: Path, document: str, heading: str) -> list[list[str]]:
@@ -321,15 +268,16 @@ def test_the_documents_list_the_steps_of_the_command(desk: Desk, pattern: str) -
     if pattern in RECEIVING:
         reason = "better on the holdout, reviewed with the fraud team"
         chapters["Release a model"] = model_release(pattern, "champion", "7")
+        desk.answer("models number", "7\n")  # as the documents say
         chapters["Release a model"][-1] = chapters["Release a model"][-1].replace("better", reason)
     for heading, expected in chapters.items():
-        (desk.tools / "calls.jsonl").write_text("", encoding="utf-8")
+        desk.forget()
         one, *steps = commands(desk.project, "docs/releasing.md", heading)
         assert one[:3] == ["uv", "run", "release.py"]
         for step in steps:
             result = desk.start(*step)
             assert result.returncode == 0, result.stdout
-        assert [re.sub(r" --var code_approved_by=.*", "", line) for line in desk.lines] == expected
+        assert [re.sub(r" --var code_approved_by=.*", "", line) for line in desk.lines()] == expected
     assert desk.tags() == "v1.2.0"
 
 

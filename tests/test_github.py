@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,53 +18,13 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Bake
-from helpers import PATTERNS, ROOT, TARGETS, commit, every_pattern, run
+from helpers import PATTERNS, ROOT, TARGETS, commit, every_pattern, need, run
+from real_cli import TOKEN_OF_THE_JOB, check_workspace, hosted_answers, needs_workspace, real_programs
+from stand_in import INJECTION, REACHES, STATUS, StandIns, put_program
 
 RECEIVING = ("deploy-model", "hybrid")
 RELEASE = "refs/tags/v1.2.0"
 RUN = "https://github.com/example/fraud/actions/runs/77"
-TOKEN = "token-of-the-job"
-STATUS = """\
-                                   staging
-code deployed                 0123456789ab
-model         staging.fraud_detection.model
-champion                                 12
-challenger                     13 (PASSED)
-previous                                  -
-"""
-# One program under several names: it notes how it was called, and answers as the real one would.
-STAND_IN = """\
-#!{python}
-import json, os, subprocess, sys
-from pathlib import Path
-
-here = Path({here!r})
-name, arguments = Path(sys.argv[0]).name, sys.argv[1:]
-line = " ".join([name, *arguments])
-kept = ("DATABRICKS_", "BUNDLE_VAR_", "GH_", "ACTIONS_ID_TOKEN", "GITHUB_JOB")
-shown = {{key: value for key, value in os.environ.items() if key.startswith(kept)}}
-said = sys.stdin.read() if arguments[-1:] == ["-"] else ""
-with (here / "calls.jsonl").open("a") as calls:
-    calls.write(json.dumps({{"line": line, "environment": shown, "input": said}}) + "\\n")
-if (here / "fails").exists() and (here / "fails").read_text() in line:
-    sys.exit(f"{{line}} fails, as the test wants")
-if line.endswith("/approvals --jq " + arguments[-1]):
-    sys.exit(subprocess.run(["jq", "--raw-output", arguments[-1], here / "approvals"]).returncode)
-if "models status" in line:
-    print((here / "status").read_text())
-if "bundle plan" in line:
-    print("create jobs.`x`\\n```\\n### of " + arguments[-1])
-{real}"""
-# Hands a call over to the real CLI, which meets the fake workspace: there each token has a workspace of its own.
-REAL = """
-if name == "databricks" and "run" not in arguments:
-    token = {token!r} + arguments[arguments.index("--target") + 1]
-    os.environ |= {{"DATABRICKS_AUTH_TYPE": "pat", "DATABRICKS_TOKEN": token, "PATH": {path!r}, "HOME": str(here)}}
-    os.environ.pop("DATABRICKS_CLIENT_ID", None)
-    os.execvp("databricks", [name, *arguments])
-"""
-# Does harm wherever a shell reads it as its own text.
-INJECTION = "';\"; touch $HOME/hacked; $(touch $HOME/hacked) `touch $HOME/hacked`"
 DOES_NOTHING = "{name: nothing, description: nothing, runs: {using: composite, steps: [{run: 'true', shell: bash}]}}"
 
 
@@ -89,15 +48,6 @@ def steps_of(parsed: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
 
 
 @dataclass
-class Call:
-    """One call of a stand-in."""
-
-    line: str
-    environment: dict[str, str]
-    input: str
-
-
-@dataclass
 class Result:
     """What a run of a workflow came to: the jobs that ran, and what they wrote on the page of the run."""
 
@@ -108,16 +58,15 @@ class Result:
 
 
 @dataclass
-class GitHub:
+class GitHub(StandIns):
     """A project on GitHub: its workflows, and what they called."""
 
     project: Path
-    here: Path
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)  # of the runner
 
     def run(self, workflow: str, *options: str, **event: Any) -> Result:
         """Run a workflow for an event: a push with a `ref`, a `pull_request`, or else a start with `inputs`."""
-        (self.here / "calls.jsonl").write_text("")
+        self.forget()
         repository = {"full_name": "example/fraud", "default_branch": "main"}
         kind = "pull_request" if "pull_request" in event else "workflow_dispatch" if "inputs" in event else "push"
         payload = {"repository": repository, "ref": "refs/heads/main"} | event
@@ -126,19 +75,20 @@ class GitHub:
             "DATABRICKS_CLIENT_ID": "identity-of-the-environment",
             "DATABRICKS_PR_CLIENT_ID": "identity-of-pull-requests",
         }
+        secret = f"GITHUB_TOKEN={TOKEN_OF_THE_JOB}"
         known = {"GITHUB_REPOSITORY": "example/fraud", "GITHUB_RUN_ID": "77"}
         replaced = {step["uses"] for _, _, step in steps_of(workflows(self.project)) if "uses" in step}
         command = [
             *("act", kind, "--json", "--workflows", f".github/workflows/{workflow}.yml"),
             *("--platform", "ubuntu-24.04=-self-hosted", "--no-cache-server", "--concurrent-jobs", "1"),
-            *("--eventpath", str(self.here / "event.json"), "--actor", "ada", "--secret", f"GITHUB_TOKEN={TOKEN}"),
+            *("--eventpath", str(self.here / "event.json"), "--actor", "ada", "--secret", secret),
             *(part for name, value in variables.items() for part in ("--var", f"{name}={value}")),
             *(part for name, value in known.items() for part in ("--env", f"{name}={value}")),
             *(part for uses in sorted(replaced) for part in ("--local-repository", f"{uses}={self.here / 'action'}")),
             *options,
         ]
         # Nothing of ours reaches the jobs: act hands its own environment on to them.
-        environment = {"PATH": f"{self.here / 'bin'}{os.pathsep}{os.environ['PATH']}", "HOME": str(self.here / "home")}
+        environment = {"PATH": self.path, "HOME": str(self.here / "home")}
         result = subprocess.run(
             command,
             cwd=self.project,
@@ -161,52 +111,18 @@ class GitHub:
             result.stdout,
         )
 
-    @property
-    def calls(self) -> list[Call]:
-        return [Call(**json.loads(line)) for line in (self.here / "calls.jsonl").read_text().splitlines()]
-
-    def lines(self, *programs: str) -> list[str]:
-        """Return the calls that reach a workspace: those of the CLI, and of `models`."""
-        return [
-            call.line.removeprefix("uv run --locked ")
-            for call in self.calls
-            if call.line.startswith(programs or ("databricks ", "uv run --locked models"))
-        ]
-
-    def fail(self, line: str) -> None:
-        """Let every call that holds `line` fail."""
-        (self.here / "fails").write_text(line)
-
     def approved(self, *reviews: tuple[str, str, str]) -> None:
         """Let these reviews have happened: the person, the environment, and the decision."""
         given = [
             {"state": state, "environments": [{"name": environment}], "user": {"login": person}}
             for person, environment, state in reviews
         ]
-        (self.here / "approvals").write_text(json.dumps(given))
-
-    def stand_in(self, real: str = "") -> None:
-        """Put the stand-ins on the PATH. `real` is source that may hand a call over to the real program."""
-        binaries = self.here / "bin"
-        binaries.mkdir(exist_ok=True)
-        for name in ("databricks", "uv", "gh"):
-            program = binaries / name
-            program.write_text(STAND_IN.format(python=sys.executable, here=str(self.here), real=real))
-            program.chmod(0o755)
+        self.answer("/approvals", json.dumps(given))
 
 
-def need(*programs: str) -> None:
-    """Skip the test unless all of them are on the PATH."""
-    for program in programs:
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not on the PATH")
-
-
-def put_on_github(rendered: Path, here: Path) -> GitHub:
-    """Return a copy of a project below `here`, with all that its workflows need."""
-    if sys.platform == "win32":
-        pytest.skip("the workflows are written for Ubuntu, and act runs them on this machine")
-    need("act", "bash", "git", "jq")
+def put_on_github(rendered: Path, here: Path, real: dict[str, str]) -> GitHub:
+    """Return a copy of a project below `here`, with all that its workflows need, and stand-ins for what reaches out."""
+    need("act", "bash", "git", unix="the workflows")
     project = here / "project"
     shutil.copytree(rendered, project)
     for path in (project / ".github" / "workflows").glob("*.yml"):
@@ -217,16 +133,19 @@ def put_on_github(rendered: Path, here: Path) -> GitHub:
     for name in ("home", "action"):
         (here / name).mkdir()
     (here / "action" / "action.yml").write_text(DOES_NOTHING)
-    (here / "status").write_text(STATUS)
-    github = GitHub(project, here)
-    github.stand_in()
+    github = GitHub(here, project)
+    github.put("databricks", "uv", "gh", real=real)
+    put_program(github.bin, "jq", "jq_program.py")  # which `gh` has inside
     github.approved(("alan", "staging", "approved"), ("eve", "prod", "rejected"), ("grace", "prod", "approved"))
     return github
 
 
 @pytest.fixture
 def github(bake: Bake, pattern: str, tmp_path: Path) -> GitHub:
-    return put_on_github(bake(deployment_pattern=pattern, ci_provider="github-actions"), tmp_path)
+    github = put_on_github(bake(deployment_pattern=pattern, ci_provider="github-actions"), tmp_path, {})
+    for target in TARGETS:
+        github.answer(f"bundle plan --target {target}", f"create jobs.`x`\n```\n### of {target}\n")
+    return github
 
 
 def request_from(repository: str = "example/fraud", **more: str) -> dict[str, Any]:
@@ -243,8 +162,8 @@ def check_identities(github: GitHub, workflow: str, target_input: str = "") -> N
         job = jobs[environment["GITHUB_JOB"]]
         assert "DATABRICKS_TOKEN" not in environment and "DATABRICKS_HOST" not in environment, call
         # The one token that GitHub gives reaches `gh` alone.
-        assert environment.get("GH_TOKEN") == (TOKEN if call.line.startswith("gh ") else None), call
-        if not call.line.startswith(("databricks ", "uv run --locked models")):
+        assert environment.get("GH_TOKEN") == (TOKEN_OF_THE_JOB if call.line.startswith("gh ") else None), call
+        if not call.line.startswith(REACHES):
             assert call.line.startswith("gh ") or "DATABRICKS_CLIENT_ID" not in environment, call
             continue
         assert environment["DATABRICKS_AUTH_TYPE"] == "github-oidc", call
@@ -266,7 +185,7 @@ def test_a_pull_request_checks_every_target_and_deploys_nothing(github: GitHub) 
     assert set(result.jobs) == {"code", "comment", *(f"bundle-{target}" for target in TARGETS)}
     checks = ["uv sync --locked", "uv run ruff check", "uv run ruff format --check", "uv run mypy", "uv run pytest"]
     assert github.lines("uv ") == checks
-    assert sorted(github.lines()) == sorted(
+    assert sorted(github.reached()) == sorted(
         f"databricks bundle {command} --target {target}"
         for command in ("validate --strict", "plan")
         for target in TARGETS
@@ -299,8 +218,7 @@ def test_the_plan_is_shown_on_the_request(github: GitHub, target: str) -> None:
 
 @pytest.mark.parametrize("pattern", ["hybrid"])
 def test_a_long_plan_fits_into_the_comment(github: GitHub) -> None:
-    program = github.here / "bin" / "databricks"
-    program.write_text(program.read_text() + "\n[print('create', number) for number in range(9999)]\n")
+    github.answer("bundle plan --target dev", "create a job\n" * 9999)
     result = github.run("pull-request", "--matrix", "target:dev", pull_request=request_from())
     assert result.succeeded, result.log
     (comment,) = [call for call in github.calls if call.line.startswith("gh ")]
@@ -311,7 +229,7 @@ def test_a_long_plan_fits_into_the_comment(github: GitHub) -> None:
 def test_code_from_a_fork_gets_no_identity(github: GitHub) -> None:
     result = github.run("pull-request", pull_request=request_from("stranger/fraud"))
     assert result.jobs["code"] == "success" and not {"bundle", "comment"} & set(result.jobs)
-    assert github.lines() == []
+    assert github.reached() == []
     assert not [call for call in github.calls if call.line.startswith("gh ")]
 
 
@@ -343,7 +261,7 @@ PROD = ["databricks bundle deploy --target prod", "databricks bundle summary --t
 def test_main_goes_to_staging_only(github: GitHub, pattern: str) -> None:
     result = github.run("release-code", ref="refs/heads/main")
     assert result.succeeded, result.log
-    assert github.lines() == STAGING[pattern]
+    assert github.reached() == STAGING[pattern]
     check_identities(github, "release-code")
 
 
@@ -352,7 +270,7 @@ def test_a_tag_goes_through_staging_to_prod(github: GitHub, pattern: str) -> Non
     result = github.run("release-code", ref=RELEASE)
     assert result.succeeded and set(result.jobs.values()) == {"success"}, result.log
     # No job but the integration test runs: a code release trains no model that ships, and moves no alias.
-    assert github.lines() == STAGING[pattern] + PROD
+    assert github.reached() == STAGING[pattern] + PROD
     assert github.lines("uv ") == ["uv sync --locked", "uv run pytest"]
     check_identities(github, "release-code")
     assert result.summaries == []
@@ -381,7 +299,7 @@ def test_a_failure_stops_what_follows(github: GitHub, pattern: str, at: int) -> 
     github.fail(release[at])
     result = github.run("release-code", ref=RELEASE)
     assert not result.succeeded
-    assert github.lines() == release[: at + 1]
+    assert github.reached() == release[: at + 1]
     # A failure in prod says what to do next.
     in_prod = "--target prod" in release[at]
     assert [summary.splitlines()[0] for summary in result.summaries] == (
@@ -394,7 +312,7 @@ def test_a_failure_stops_what_follows(github: GitHub, pattern: str, at: int) -> 
 def test_nothing_is_deployed_to_prod_where_nobody_knows_who_approved(github: GitHub, pattern: str) -> None:
     github.fail("/approvals")
     assert github.run("release-code", ref=RELEASE).jobs["prod"] == "failure"
-    assert github.lines() == STAGING[pattern]
+    assert github.reached() == STAGING[pattern]
 
 
 @every_pattern
@@ -402,7 +320,7 @@ def test_nothing_is_deployed_to_prod_where_nobody_knows_who_approved(github: Git
 def test_nothing_is_deployed_after_a_failed_test(github: GitHub, broken: str) -> None:
     github.fail(broken)
     assert github.run("release-code", ref=RELEASE).jobs["tests"] == "failure"
-    assert github.lines() == []
+    assert github.reached() == []
 
 
 @every_pattern
@@ -423,6 +341,7 @@ def model_release(pattern: str, version: str, approver: str, source_model: str =
     return [
         *([acceptance] if pattern == "deploy-model" else []),
         "models status --target staging",
+        "models number --target staging" + (f" --version {version}" if pattern == "hybrid" else ""),
         f"models promote --target prod --version {number} --approve --by {approver} --reason {RUN}",
     ]
 
@@ -438,7 +357,7 @@ def test_a_model_release_deploys_no_code(github: GitHub, pattern: str) -> None:
     result = github.run("release-model", inputs={})
     assert result.succeeded, result.log
     # The calls are all there are: no bundle is deployed, and no job trains.
-    assert github.lines() == model_release(pattern, "champion", "grace")
+    assert github.reached() == model_release(pattern, "champion", "grace")
     assert {call.line.split()[0] for call in github.calls} == {"uv", "gh"}
     check_identities(github, "release-model")
     assert result.summaries == [f"<pre>{STATUS.rstrip()}</pre>\n"]
@@ -458,37 +377,30 @@ def test_prod_gets_the_version_that_was_shown(
     github: GitHub, pattern: str, inputs: dict[str, str], number: str
 ) -> None:
     result = github.run("release-model", inputs=inputs)
-    assert github.lines() == model_release(pattern, approver="grace", number=number, **inputs), result.log
+    assert github.reached() == model_release(pattern, approver="grace", number=number, **inputs), result.log
     assert not (github.here / "home" / "hacked").exists()
 
 
 @pytest.mark.parametrize("pattern", ["hybrid"])
-@pytest.mark.parametrize("version", ["previous", "champoin", "model", "code", "", "7\nversion=8", INJECTION])
+@pytest.mark.parametrize("version", ["previous", "", "7\nversion=8", INJECTION])
 def test_a_version_that_is_not_there_is_refused_before_the_approval(github: GitHub, version: str) -> None:
     result = github.run("release-model", inputs={"version": version})
-    assert not result.succeeded
-    assert "Staging has no such version" in result.log
-    assert github.lines() == ["models status --target staging"]
+    assert result.jobs == {"staging": "failure"}
+    # `models` gets exactly what was typed, so it can refuse it.
+    assert github.reached() == model_release(pattern="hybrid", version=version, approver="")[:-1]
+    assert "has no version with the alias" in result.log
     assert not (github.here / "home" / "hacked").exists()
 
 
-@pytest.mark.parametrize("pattern", RECEIVING)
-def test_nothing_is_promoted_to_prod_where_staging_has_no_champion(github: GitHub, pattern: str) -> None:
-    for status in (STATUS.replace("12\n", " -\n"), "something else\n"):
-        (github.here / "status").write_text(status)
-        result = github.run("release-model", inputs={})
-        assert not result.succeeded
-        assert "Staging has no" in result.log
-        assert github.lines() == model_release(pattern, "champion", "")[:-1]
-
-
-@pytest.mark.parametrize(("pattern", "at"), [*(("deploy-model", at) for at in range(3)), ("hybrid", 0), ("hybrid", 1)])
+@pytest.mark.parametrize(
+    ("pattern", "at"), [*(("deploy-model", at) for at in range(4)), *(("hybrid", at) for at in range(3))]
+)
 def test_a_failed_model_release_stops(github: GitHub, pattern: str, at: int) -> None:
     release = model_release(pattern, "champion", "grace")
     github.fail(release[at])
     result = github.run("release-model", inputs={})
     assert not result.succeeded
-    assert github.lines() == release[: at + 1]
+    assert github.reached() == release[: at + 1]
     in_prod = "--target prod" in release[at]
     assert ("### The model was not promoted to prod" in "".join(result.summaries)) == in_prod
 
@@ -498,15 +410,15 @@ def test_who_is_recorded_as_approver(github: GitHub) -> None:
     # The last one counts: a job that is run again is approved again.
     github.approved(("grace", "prod", "approved"), ("alan", "prod", "approved"), ("eve", "staging", "approved"))
     github.run("release-model", inputs={})
-    assert f"--by alan --reason {RUN}" in github.lines()[-1]
+    assert f"--by alan --reason {RUN}" in github.reached()[-1]
 
     github.approved(("eve", "prod", "rejected"))  # prod has no reviewers: who started the run answers for it
     github.run("release-model", inputs={})
-    assert f"--by ada --reason {RUN}" in github.lines()[-1]
+    assert f"--by ada --reason {RUN}" in github.reached()[-1]
 
     github.fail("/approvals")  # nobody knows who approved
     assert github.run("release-model", inputs={}).jobs["prod"] == "failure"
-    assert "promote --target prod" not in " ".join(github.lines())
+    assert "promote --target prod" not in " ".join(github.reached())
 
 
 @every_pattern
@@ -532,7 +444,7 @@ def test_who_is_recorded_as_approver(github: GitHub) -> None:
 def test_operate(github: GitHub, inputs: dict[str, str], line: str) -> None:
     result = github.run("operate", inputs=inputs)
     assert result.succeeded, result.log
-    assert github.lines() == [line]
+    assert github.reached() == [line]
     check_identities(github, "operate", inputs["target"])
     assert not (github.here / "home" / "hacked").exists()
 
@@ -719,54 +631,27 @@ def test_linters_find_nothing(repository: Path) -> None:
 # With the real CLI
 
 
-@pytest.fixture
-def real(bake: Bake, pattern: str, tmp_path: Path) -> GitHub:
-    """Return a project whose workflows reach a fake workspace for each target with the real CLI."""
-    need("databricks", "uv")
-    host = os.environ.get("DATABRICKS_FAKE_HOST", "")
-    if not re.match(r"http://(localhost|127\.0\.0\.1)\b", host):
-        pytest.skip("no loopback address in DATABRICKS_FAKE_HOST")
-    hosts = {f"{target}_workspace_host": host for target in TARGETS}
-    github = put_on_github(bake(deployment_pattern=pattern, ci_provider="github-actions", **hosts), tmp_path)
-    github.stand_in(REAL.format(token=f"{uuid.uuid4().hex}-", path=os.environ["PATH"]))
+@pytest.mark.slow
+@needs_workspace
+@every_pattern
+def test_a_release_with_the_cli(bake_anew: Bake, tmp_path: Path, pattern: str, tokens: str) -> None:
+    """The CLI logs in with what GitHub gives to the job, plans, deploys, and starts the integration test."""
+    project = bake_anew(deployment_pattern=pattern, ci_provider="github-actions", **hosted_answers())
+    github = put_on_github(project, tmp_path, real_programs())
     # What uv needs to find its package registry and its cache.
     settings = re.compile(r"(UV|PIP|SSL)_.*|.*_proxy", re.IGNORECASE)
     github.environment = {name: value for name, value in os.environ.items() if settings.fullmatch(name)}
     github.environment |= {"DATABRICKS_CACHE_ENABLED": "false", "UV_PYTHON_DOWNLOADS": "never"}
-    return github
-
-
-@pytest.mark.slow
-@every_pattern
-def test_a_release_with_the_real_cli(real: GitHub, pattern: str) -> None:
-    """The CLI validates, plans, builds and deploys for real; each target is an empty workspace of its own.
-
-    What a fake cannot give is handed to the stand-in: the token of the login, which takes the place of OIDC here,
-    `bundle run`, whose tasks the fake would start with a Python that few machines have, and the project's own tests.
-    """
-    checked = real.run("pull-request", pull_request=request_from())
+    given = {"URL": f"{tokens}/github?api-version=2.0", "TOKEN": TOKEN_OF_THE_JOB}
+    job = [part for name, value in given.items() for part in ("--env", f"ACTIONS_ID_TOKEN_REQUEST_{name}={value}")]
+    checked = github.run("pull-request", *job, pull_request=request_from())
     assert checked.succeeded, checked.log
     assert len(checked.summaries) == len(TARGETS)
     for summary in checked.summaries:
         assert "    create jobs.inference\n" in summary and "0 to change, 0 to delete" in summary
 
-    released = real.run("release-code", ref=RELEASE)
+    released = github.run("release-code", *job, ref=RELEASE)
     assert released.succeeded, released.log
-    assert real.lines() == STAGING[pattern] + PROD
-    check_identities(real, "release-code")
-    deployed = {line.split()[-1] for line in real.lines() if "bundle deploy" in line}
-    assert deployed == {"staging", "prod"} | ({"dev"} if pattern == "deploy-model" else set())
-    for target in TARGETS:
-        again = subprocess.run(
-            [real.here / "bin" / "databricks", "bundle", "plan", "--target", target],
-            cwd=real.project,
-            env=real.environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert again.returncode == 0, again.stderr
-        (sums,) = re.findall(r"Plan: (\d+) to add, (\d+) to change, 0 to delete, (\d+) unchanged", again.stdout)
-        # Who approved, and when the package was built, is all that differs from a release by hand.
-        assert (sums[0] == "0") == (target in deployed), again.stdout
-        assert (sums[2] != "0") == (target in deployed), again.stdout
+    assert github.reached() == STAGING[pattern] + PROD
+    check_identities(github, "release-code")
+    check_workspace(project.name, pattern, github.lines(), f"grace (v1.2.0, {RUN})")
