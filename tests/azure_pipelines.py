@@ -20,6 +20,7 @@ import yaml
 SECRETS = {"system.accesstoken"}  # never mapped into the environment unless a step asks for it
 TOKENS = re.compile(r"\s*(?:'((?:[^']|'')*)'|([A-Za-z_][\w.]*)|([(),\[\]]))")
 COMMAND = re.compile(r"##vso\[(?P<name>[\w.]+)\s*(?P<properties>[^\]]*)\](?P<value>.*)")
+PARAMETER = re.compile(r"\$\{\{ (?:parameters\.(\w+)|replace\(parameters\.(\w+), '([^']*)', '([^']*)'\)) \}\}")
 MACRO = re.compile(r"\$\(([\w.]+)\)")
 
 
@@ -114,12 +115,17 @@ def evaluate(expression: str, scope: Scope) -> Any:
 
 
 def fill_in(value: Any, parameters: dict[str, str]) -> Any:
-    """Replace `${{ parameters.name }}` everywhere in `value`."""
+    """Replace `${{ parameters.name }}` and `${{ replace(parameters.name, 'old', 'new') }}` everywhere in `value`."""
     if isinstance(value, dict):
         return {fill_in(key, parameters): fill_in(element, parameters) for key, element in value.items()}
     if isinstance(value, list):
         return [fill_in(element, parameters) for element in value]
-    filled = re.sub(r"\$\{\{ parameters\.(\w+) \}\}", lambda match: parameters[match[1]], value)
+
+    def known(match: re.Match[str]) -> str:
+        plain, given, old, new = match.groups()
+        return parameters[plain] if plain else parameters[given].replace(old, new)
+
+    filled = PARAMETER.sub(known, value)
     if "${{" in filled:
         raise UnknownConstructError(filled)
     return filled

@@ -21,6 +21,9 @@ from jsonschema import Draft7Validator
 from real_cli import TOKEN_OF_THE_JOB, check_workspace, hosted_answers, needs_workspace, real_programs
 from stand_in import INJECTION, REACHES, STATUS, StandIns, put_program
 
+# What a person types, and what reaches a program: no shell reads it, and Azure DevOps puts no variable into it.
+TYPED = f"{INJECTION} $(System.AccessToken) $(Build.BuildId)"
+INERT = TYPED.replace("$(", "$ (")
 RECEIVING = ("deploy-model", "hybrid")
 TAG = {"Build.SourceBranch": "refs/tags/v1.2.0", "Build.SourceBranchName": "v1.2.0"}
 RUN = "https://dev.azure.com/example/0000-project/_build/results?buildId=77"
@@ -314,7 +317,6 @@ def test_model_release(azure: Azure, pattern: str) -> None:
     [
         # In deploy-model the version is that of dev: prod gets the number that staging gave it.
         ("deploy-model", {"version": "7", "source_model": "dev.dev_ada.model"}, "12"),
-        ("deploy-model", {"version": INJECTION, "source_model": INJECTION}, "12"),
         ("hybrid", {"version": "7"}, "7"),
         ("hybrid", {"version": "challenger"}, "13"),
     ],
@@ -327,13 +329,20 @@ def test_prod_gets_the_version_that_was_shown(
     assert not (azure.here / "hacked").exists()
 
 
+@pytest.mark.parametrize("pattern", ["deploy-model"])
+def test_the_names_of_a_model_and_a_version_are_inert(azure: Azure) -> None:
+    azure.run("release-model", version=TYPED, source_model=TYPED)
+    assert azure.reached() == model_release("deploy-model", INERT, "grace@example.com", source_model=INERT)
+    assert not (azure.here / "hacked").exists()
+
+
 @pytest.mark.parametrize("pattern", ["hybrid"])
-@pytest.mark.parametrize("version", ["previous", "", "7\nversion=8", INJECTION])
+@pytest.mark.parametrize("version", ["previous", "", "7\nversion=8", TYPED])
 def test_a_version_that_is_not_there_is_refused_before_the_approval(azure: Azure, version: str) -> None:
     result = azure.run("release-model", version=version)
     assert result.stages == {"staging": "Failed", "prod": "Skipped"}
     # `models` gets exactly what was typed, so it can refuse it.
-    assert azure.reached() == model_release(pattern="hybrid", version=version, approver="")[:-1]
+    assert azure.reached() == model_release("hybrid", INERT if version == TYPED else version, "")[:-1]
     assert "has no version with the alias" in result.log
     assert not (azure.here / "hacked").exists()
 
@@ -382,16 +391,16 @@ def test_who_is_recorded_as_approver(azure: Azure, pattern: str) -> None:
     [
         ({}, "models status --target staging"),
         (
-            {"target": "prod", "command": "rollback", "reason": INJECTION},
-            f"models rollback --target prod --by Ada Example --reason {INJECTION}",
+            {"target": "prod", "command": "rollback", "reason": TYPED},
+            f"models rollback --target prod --by Ada Example --reason {INERT}",
         ),
         (
             {"target": "prod", "command": "run inference", "job_parameters": "run_date=2026-03-09,days=7"},
             "databricks bundle run inference --target prod --params run_date=2026-03-09,days=7",
         ),
         (
-            {"target": "staging", "command": "run monitoring", "job_parameters": INJECTION},
-            f"databricks bundle run monitoring --target staging --params {INJECTION}",
+            {"target": "staging", "command": "run monitoring", "job_parameters": TYPED},
+            f"databricks bundle run monitoring --target staging --params {INERT}",
         ),
     ],
     ids=["status", "rollback", "run", "injection"],
@@ -478,6 +487,8 @@ def test_scripts_hold_no_parameters_no_macros_and_stop_at_the_first_error(parsed
             reaches = any(word in script for word in ("databricks bundle", "uv run --locked models", ".sh"))
             mapped = step.get("env", {}).get("SYSTEM_ACCESSTOKEN")
             assert mapped == ("$(System.AccessToken)" if reaches else None), (name, step)
+        typed = [one["name"] for one in pipeline.get("parameters", []) if "values" not in one]
+        assert not re.search(rf"{{{{ parameters\.({'|'.join(typed)}) }}}}", json.dumps(pipeline)), name
 
 
 @every_pattern
