@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import check_jsonschema  # brings the schema of pipelines
 import pytest
 from azure_pipelines import Pipeline, Result, UnknownConstructError, evaluate, read
 from azure_pipelines import Scope as ExpressionScope
@@ -512,10 +513,7 @@ def test_every_version_is_kept_up_to_date(bake: Bake) -> None:
 
 @every_pattern
 def test_linters_find_nothing(bake: Bake, tmp_path: Path, pattern: str) -> None:
-    check_jsonschema = pytest.importorskip("check_jsonschema")  # brings the schema
-    pytest.importorskip("yamllint")
-    if shutil.which("shellcheck") is None:
-        pytest.skip("shellcheck is not installed")
+    need("shellcheck")
     folder = bake(deployment_pattern=pattern, ci_provider="azure-devops") / "azure-pipelines"
     schema_file = Path(check_jsonschema.__file__).parent / "builtin_schemas" / "vendor" / "azure-pipelines.json"
     # Not with the command check-jsonschema, whose regular expressions refuse a pattern of this schema.

@@ -6,7 +6,6 @@ they fill are set instead.
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -400,8 +399,7 @@ def test_linters_find_nothing(project: Path, tmp_path: Path) -> None:
         result = run(*command, cwd=tmp_path)
         assert result.returncode == 0, result.stdout
 
-    if shutil.which("shellcheck") is None:
-        pytest.skip("shellcheck is not on the PATH")
+    need("shellcheck")
     scripts = {"install": (project / ".gitlab" / "install-databricks-cli.sh").read_text(encoding="utf-8")}
     for name, job in jobs_of(read(project)).items():
         # As the runner joins them.
