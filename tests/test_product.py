@@ -17,7 +17,7 @@ from conftest import Bake
 from helpers import TARGETS, bundle_files, files, strings
 from product import OPTIONS, answers, combinations, compile_once, render
 from test_bundle import MODELS, SCHEMA, complaints, declared, official_schema
-from test_rendered import CI_FILES, DEFAULT_FILES, RECEIVES, RECEIVING_FILES
+from test_rendered import BATCH_FILES, CI_FILES, DEFAULT_FILES, REALTIME_FILES, RECEIVES, RECEIVING_FILES
 
 # What a project has only for some answers, besides the files of test_rendered.py: (option, its answers) -> files.
 FILES = {
@@ -58,6 +58,10 @@ def expected_files(combination: dict[str, str]) -> set[str]:
         found -= {"docs/cicd-setup.md"}
     if combination["deployment_pattern"] in RECEIVES:
         found |= RECEIVING_FILES | RELEASES_MODELS[ci]
+    if combination["inference"] == "realtime":
+        found -= BATCH_FILES
+    if combination["inference"] != "batch":
+        found |= REALTIME_FILES
     for (option, answer), names in FILES.items():
         if combination[option] == answer:
             found |= set(names.split())

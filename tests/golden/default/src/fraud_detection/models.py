@@ -145,14 +145,14 @@ def parse_arguments() -> Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     show = commands.add_parser("status", help="champion, challenger and previous of each environment")
     back = commands.add_parser("rollback", help="the previous champion serves again")
-    deciding = [back]
+    asking, deciding = [show], [back]
 
     show.add_argument("--target", choices=TARGETS, help="one environment only")
     for command in deciding:
         command.add_argument("--target", choices=TARGETS, required=True)
         command.add_argument("--reason", default="not given", help="recorded on the model version")
         command.add_argument("--by", default=getpass.getuser(), help="who decides, if it is not you")
-    for command in (show, *deciding):
+    for command in (*asking, *deciding):
         command.add_argument("--local", action="store_true", help="the laptop, not a workspace")
     return parser.parse_args()
 

@@ -91,6 +91,24 @@ def approve(client: MlflowClient, version: ModelVersion, by: str, reason: str) -
     tag(client, version, approval="Approved")
 
 
+def check(client: MlflowClient, model: str, number: str) -> None:
+    """See to it that version `number` of `model` is the champion, or may become it.
+
+    Raises:
+        RegistryError: if the version did not pass the gate, or another version has become challenger meanwhile.
+    """
+    version = get(client, model, number)
+    champion, challenger = find(client, model, CHAMPION), find(client, model, CHALLENGER)
+    if champion is not None and champion.version == version.version:
+        return
+    status = version.tags.get("validation_status")
+    if status != "PASSED":
+        raise RegistryError(f"Version {number} of {model} has validation_status {status}: only PASSED may serve.")
+    if challenger is None or challenger.version != version.version:
+        other = f"version {challenger.version} is" if challenger else "none is"
+        raise RegistryError(f"Version {number} of {model} is not the challenger any more, {other}: start it again.")
+
+
 def activate(client: MlflowClient, model: str, number: str) -> tuple[ModelVersion, ModelVersion | None]:
     """Make the validated challenger `number` of `model` its champion, and the champion before it `previous`.
 
@@ -101,23 +119,30 @@ def activate(client: MlflowClient, model: str, number: str) -> tuple[ModelVersio
         The champion, and the previous one (None for the first).
 
     Raises:
-        RegistryError: if the version did not pass the gate, or another version has become challenger meanwhile.
+        RegistryError: as `check`.
     """
+    check(client, model, number)
     version = get(client, model, number)
     champion, challenger = find(client, model, CHAMPION), find(client, model, CHALLENGER)
     if champion is None or champion.version != version.version:
-        status = version.tags.get("validation_status")
-        if status != "PASSED":
-            raise RegistryError(f"Version {number} of {model} has validation_status {status}: only PASSED may serve.")
-        if challenger is None or challenger.version != version.version:
-            other = f"version {challenger.version} is" if challenger else "none is"
-            raise RegistryError(f"Version {number} of {model} is not the challenger any more, {other}: start it again.")
         if champion is not None:
             client.set_registered_model_alias(model, PREVIOUS, champion.version)
         client.set_registered_model_alias(model, CHAMPION, version.version)
     if challenger is not None and challenger.version == version.version:
         client.delete_registered_model_alias(model, CHALLENGER)
     return version, find(client, model, PREVIOUS)
+
+
+def way_back(client: MlflowClient, model: str) -> tuple[ModelVersion, ModelVersion]:
+    """Return the champion of `model`, and the version that a rollback returns to.
+
+    Raises:
+        RegistryError: if there is no previous champion.
+    """
+    champion, previous = get(client, model, CHAMPION), find(client, model, PREVIOUS)
+    if previous is None or (champion.version == previous.version and "replaced" not in previous.tags):
+        raise RegistryError(f"{model} has no previous champion to return to: train or promote a version instead.")
+    return champion, previous
 
 
 def roll_back(client: MlflowClient, model: str, by: str, reason: str) -> tuple[ModelVersion, ModelVersion]:
@@ -127,11 +152,9 @@ def roll_back(client: MlflowClient, model: str, by: str, reason: str) -> tuple[M
         The version that serves now, and the one that it replaced.
 
     Raises:
-        RegistryError: if there is no previous champion.
+        RegistryError: as `way_back`.
     """
-    champion, previous = get(client, model, CHAMPION), find(client, model, PREVIOUS)
-    if previous is None or (champion.version == previous.version and "replaced" not in previous.tags):
-        raise RegistryError(f"{model} has no previous champion to return to: train or promote a version instead.")
+    champion, previous = way_back(client, model)
     if champion.version != previous.version:
         tag(client, champion, rolled_back_at=now(), rolled_back_by=by, rolled_back_reason=reason)
         tag(client, previous, replaced=champion.version)
