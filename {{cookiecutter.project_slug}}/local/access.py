@@ -7,7 +7,7 @@ from .bundle import load_bundle, target_names
 
 HEAD = "| in | who | reads | writes | jobs |"
 JOBS = {"CAN_VIEW": "sees them", "CAN_RUN": "starts them", "CAN_MANAGE": "manages them"}
-READS = {"SELECT": "tables", "EXECUTE": "model"}
+READS = {"SELECT": "tables", "EXECUTE": "model", "CAN_QUERY": "answers"}
 WRITES = {"MODIFY": "tables", "APPLY_TAG": "tags of the model", "MANAGE": "grants"}
 
 
@@ -46,19 +46,22 @@ def _rows(bundle: dict[str, Any]) -> list[list[str]]:
             deployer = [cell.replace(f"`{schema}`", f"`{copy}`") for cell in deployer]
 
     granted = [
-        (grant["principal"], privilege, resource["id"])
+        (grant["principal"], privilege, f"`{resource['id']}`")
         for kind in ("schemas", "registered_models")
         for resource in resources.get(kind, {}).values()
         for grant in resource.get("grants", [])
         for privilege in grant["privileges"]
     ]
+    # Only where there is an endpoint, which the task `activate` makes and permits.
+    if callers := variables.get("endpoint_callers_group"):
+        granted.append((callers, "CAN_QUERY", "the endpoint"))
     levels = {permission["group_name"]: permission["level"] for permission in bundle.get("permissions", [])}
     return [deployer] + [
         [
             target,
             f"`{group}`",
             *(
-                "; ".join(f"{what[right]} of `{on}`" for who, right, on in granted if who == group and right in what)
+                "; ".join(f"{what[right]} of {on}" for who, right, on in granted if who == group and right in what)
                 for what in (READS, WRITES)
             ),
             JOBS.get(levels.get(group, ""), ""),
