@@ -53,6 +53,14 @@ every_target = pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"t
 CACHES = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 
 
+# The rules of yamllint, with longer lines, and comments that may stand close behind a value.
+YAMLLINT = [
+    *(sys.executable, "-m", "yamllint", "--strict", "--config-data"),
+    "{extends: default, rules: {line-length: {max: 130}, document-start: disable, "
+    "comments: {min-spaces-from-content: 1}, truthy: {check-keys: false}}}",  # `on` is a key of GitHub's
+]
+
+
 def files(folder: Path) -> dict[str, bytes]:
     """Return the content of every file below `folder`, by its path with forward slashes."""
     return {

@@ -17,7 +17,7 @@ import pytest
 from azure_pipelines import Pipeline, Result, UnknownConstructError, evaluate, read
 from azure_pipelines import Scope as ExpressionScope
 from conftest import Bake
-from helpers import clean_environment, commit, every_pattern, need, run
+from helpers import YAMLLINT, clean_environment, commit, every_pattern, need, run
 from jsonschema import Draft7Validator
 from real_cli import TOKEN_OF_THE_JOB, check_workspace, hosted_answers, needs_workspace, real_programs
 from stand_in import INJECTION, REACHES, STATUS, StandIns, put_program
@@ -526,11 +526,7 @@ def test_linters_find_nothing(bake: Bake, tmp_path: Path, pattern: str) -> None:
     renovate = folder.parent / "renovate.json"
     result = run(sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.renovate", renovate, cwd=folder)
     assert result.returncode == 0, result.stdout
-    rules = (
-        "{extends: default, rules: {line-length: {max: 130}, document-start: disable, "
-        "comments: {min-spaces-from-content: 1}}}"
-    )
-    result = run(sys.executable, "-m", "yamllint", "--strict", "--config-data", rules, folder, cwd=folder)
+    result = run(*YAMLLINT, folder, cwd=folder)
     assert result.returncode == 0, result.stdout
     for number, script in enumerate(scripts):
         file = tmp_path / f"script-{number}.sh"

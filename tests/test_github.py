@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Bake
-from helpers import PATTERNS, ROOT, TARGETS, commit, every_pattern, need, run
+from helpers import PATTERNS, ROOT, TARGETS, YAMLLINT, commit, every_pattern, need, run
 from real_cli import TOKEN_OF_THE_JOB, check_workspace, hosted_answers, needs_workspace, real_programs
 from stand_in import INJECTION, REACHES, STATUS, StandIns, put_program
 
@@ -614,6 +614,7 @@ def test_linters_find_nothing(repository: Path) -> None:
     for command in (
         ["actionlint", "-no-color", *files],
         ["zizmor", "--offline", "--persona", "pedantic", "--no-progress", *files, folder / "dependabot.yml"],
+        [*YAMLLINT, *files, folder / "dependabot.yml"],
         [*schemas, "vendor.github-workflows", *files],
         [*schemas, "vendor.dependabot", folder / "dependabot.yml"],
         *(["shellcheck", script] for script in sorted(folder.glob("*.sh"))),

@@ -24,9 +24,11 @@ from helpers import (
     QUESTIONS,
     ROOT,
     TEMPLATE,
+    YAMLLINT,
     every_combination,
     files,
     render_hook,
+    run,
 )
 
 OPTIONS = TEMPLATE / "_options"
@@ -241,6 +243,12 @@ def test_yaml_keys_are_written_once(answers: dict[str, str], bake: Bake) -> None
         if name.endswith((".yml", ".yaml")):
             for document in yaml.compose_all(text):
                 check(document, name)
+
+
+@every_combination
+def test_the_bundle_is_written_as_yamllint_wants_it(answers: dict[str, str], bake: Bake) -> None:
+    result = run(*YAMLLINT, "databricks.yml", "resources", "src", ".pre-commit-config.yaml", cwd=bake(**answers))
+    assert result.returncode == 0, result.stdout
 
 
 @every_combination
