@@ -115,7 +115,8 @@ def clean_environment(**variables: str) -> dict[str, str]:
     """Return the environment for a command in a project: no virtual environment and no Databricks settings of ours."""
     ours = re.compile(r"VIRTUAL_ENV|PYTHONPATH|PYTEST_.*|DATABRICKS_.*|BUNDLE_.*|MLFLOW_.*|SPARK_.*|UV_PROJECT.*")
     inherited = {name: value for name, value in os.environ.items() if not ours.fullmatch(name)}
-    return inherited | {"UV_PYTHON_DOWNLOADS": "never"} | variables
+    patient = {"UV_HTTP_TIMEOUT": "180", "UV_HTTP_RETRIES": "10"}  # several projects ask the registry at once
+    return patient | inherited | {"UV_PYTHON_DOWNLOADS": "never"} | variables
 
 
 def need(*programs: str, unix: str = "") -> None:
