@@ -7,7 +7,7 @@ from .bundle import load_bundle, target_names
 
 HEAD = "| in | who | reads | writes | jobs |"
 JOBS = {"CAN_VIEW": "sees them", "CAN_RUN": "starts them", "CAN_MANAGE": "manages them"}
-READS = {"SELECT": "tables", "EXECUTE": "model", "CAN_QUERY": "answers"}
+READS = {"SELECT": "tables", "EXECUTE": "model"}
 WRITES = {"MODIFY": "tables", "APPLY_TAG": "tags of the model", "MANAGE": "grants"}
 
 
@@ -52,9 +52,6 @@ def _rows(bundle: dict[str, Any]) -> list[list[str]]:
         for grant in resource.get("grants", [])
         for privilege in grant["privileges"]
     ]
-    # Only where there is an endpoint, which the task `activate` makes and permits.
-    if callers := variables.get("endpoint_callers_group"):
-        granted.append((callers, "CAN_QUERY", "the endpoint"))
     levels = {permission["group_name"]: permission["level"] for permission in bundle.get("permissions", [])}
     return [deployer] + [
         [
