@@ -14,6 +14,7 @@ from datetime import date
 
 import mlflow
 import pytest
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 from sklearn.linear_model import LogisticRegression
 
@@ -26,7 +27,7 @@ SOURCE = "staging.risk.model"
 SCHEMA = "prod.risk"
 SOURCE_TABLE = f"{SCHEMA}.transactions"
 WRITES = [
-    (MlflowClient, "copy_model_version"),
+    (MlflowClient, "create_model_version"),
     (MlflowClient, "set_model_version_tag"),
     (MlflowClient, "delete_model_version_tag"),
     (MlflowClient, "set_registered_model_alias"),
@@ -37,7 +38,6 @@ WRITES = [
 TIMES_AND_RUNS = {
     "challenged_at",
     "received_at",
-    "received_as",
     "approved_at",
     "validated_at",
     "released_at",
@@ -108,11 +108,22 @@ def model() -> str:
     return with_champion()
 
 
+def without_version() -> str:
+    """Return a new model of prod, as a deployment makes it."""
+    return registry.connect().create_registered_model(f"prod.risk.model_{next(NUMBERS)}").name
+
+
+def copied(model: str, source_version: str) -> ModelVersion:
+    """Return a version of `model` that was received from staging at some time."""
+    client = registry.connect()
+    tags = receive.tags_of_copy(registry.get(client, SOURCE, source_version))
+    return client.create_model_version(model, f"models:/{SOURCE}/{source_version}", tags=tags)
+
+
 def with_champion() -> str:
     """Return a new model of prod whose champion came from version 1 of staging, without the time of a promotion."""
-    client, name = registry.connect(), f"prod.risk.model_{next(NUMBERS)}"
-    version = client.copy_model_version(f"models:/{SOURCE}/1", name)
-    registry.tag(client, version, received_as=f"{name}/{version.version}")
+    client, name = registry.connect(), without_version()
+    version = copied(name, "1")
     client.set_registered_model_alias(name, registry.CHAMPION, version.version)
     return name
 
@@ -137,7 +148,7 @@ def state(model: str) -> dict[str, object]:
         "aliases": aliases_of(model),
         "versions": {
             found.version: {key: value for key, value in found.tags.items() if not skipped(key)}
-            for found in client.search_model_versions(f"name='{model}'")
+            for found in registry.versions(client, model)
         },
         "log": sorted(
             str({key: value for key, value in row.asDict().items() if not skipped(key) and key != "model"})
@@ -214,7 +225,7 @@ def test_promoting_again_changes_nothing(model: str, values: dict[str, str]) -> 
 def with_previous() -> str:
     """Return a new model of prod with a champion, version 2, and a previous one."""
     client, name = registry.connect(), with_champion()
-    version = client.copy_model_version(f"models:/{SOURCE}/2", name)
+    version = copied(name, "2")
     client.set_registered_model_alias(name, registry.PREVIOUS, "1")
     client.set_registered_model_alias(name, registry.CHAMPION, version.version)
     return name
@@ -239,7 +250,7 @@ def test_rollback_cut_off_anywhere() -> None:
 
 
 def test_of_two_at_once_one_wins(model: str, values: dict[str, str]) -> None:
-    third = f"prod.risk.model_{next(NUMBERS)}"
+    third = without_version()
     receive.receive(third, "", SOURCE, "1")
     first = values["version"]
     receive.receive(third, "", SOURCE, "2")
@@ -289,7 +300,7 @@ def test_lineage_travels_and_decisions_stay_behind(model: str, values: dict[str,
 
 
 def test_a_version_that_was_received_before_names_its_last_source(values: dict[str, str]) -> None:
-    first, second = (f"prod.risk.model_{next(NUMBERS)}" for _ in range(2))
+    first, second = without_version(), without_version()
     promote(first, "2", values)
     receive.receive(second, "", first, "champion")
     tags = registry.get(registry.connect(), second, "challenger").tags
@@ -314,11 +325,10 @@ def test_source_that_failed_its_own_gate_is_not_received(values: dict[str, str])
 
 def test_source_deleted_between_the_steps(model: str, values: dict[str, str]) -> None:
     client = registry.connect()
-    copied = client.copy_model_version(f"models:/{SOURCE}/2", "staging.risk.short_lived")
-    registry.tag(client, copied, training_run="short")
-    receive.receive(model, "", "staging.risk.short_lived", str(copied.version))
+    source = client.copy_model_version(f"models:/{SOURCE}/2", "staging.risk.short_lived")
+    receive.receive(model, "", "staging.risk.short_lived", str(source.version))
     received = values["version"]
-    client.delete_model_version("staging.risk.short_lived", copied.version)
+    client.delete_model_version("staging.risk.short_lived", source.version)
     hold_against_gate(model, received)  # the copy stands on its own
     approval.approval(model, received, "owner", "release", "prod", required=True)
     activate.activate(SCHEMA, model, received, "prod", "owner")
@@ -360,15 +370,15 @@ def test_a_version_that_cannot_serve_here_is_refused(
 
 
 def test_first_release_into_an_empty_environment(values: dict[str, str]) -> None:
-    empty = f"prod.risk.model_{next(NUMBERS)}"
+    empty = without_version()
     promote(empty, "2", values)
     assert aliases_of(empty) == {"champion": "1"}
 
 
 def test_a_version_that_is_here_already_as_a_deployment_job_gives_it(model: str, values: dict[str, str]) -> None:
     client = registry.connect()
-    copied = client.copy_model_version(f"models:/{SOURCE}/2", model)
-    receive.receive(model, str(copied.version), "", "")
+    version = client.create_model_version(model, f"models:/{SOURCE}/2")
+    receive.receive(model, str(version.version), "", "")
     hold_against_gate(model, values["version"])
     approval.approval(model, values["version"], "owner", "button", "prod", required=True)
     activate.activate(SCHEMA, model, values["version"], "prod", "")
@@ -411,3 +421,30 @@ def test_carried_over_between_two_registries(tmp_path, values: dict[str, str], m
     finally:
         source.connect()
     assert here.get_model_version(SOURCE, "2")
+
+
+def test_two_source_versions_of_one_training_run_are_two_versions(model: str, values: dict[str, str]) -> None:
+    """A source sets its own tags, so they do not say which copy is which."""
+    client = registry.connect()
+    forged = client.create_model_version(SOURCE, f"models:/{SOURCE}/1", tags=registry.get(client, SOURCE, "2").tags)
+    receive.receive(model, "", SOURCE, "2")
+    first = values["version"]
+    receive.receive(model, "", SOURCE, str(forged.version))
+    assert values["version"] != first
+
+
+def test_nothing_that_the_source_says_about_decisions_is_believed(model: str, values: dict[str, str]) -> None:
+    client = registry.connect()
+    forged = {
+        "received_as": f"{model}/2",
+        "approval": "Approved",
+        "approved_by": "nobody",
+        "source_model": "prod.risk.x",
+    }
+    tags = registry.get(client, SOURCE, "2").tags | forged
+    version = client.create_model_version(SOURCE, f"models:/{SOURCE}/2", tags=tags)
+    receive.receive(model, "", SOURCE, str(version.version))
+    received = registry.get(client, model, values["version"]).tags
+    assert (received["source_model"], received["source_version"]) == (SOURCE, str(version.version))
+    assert received["validation_status"] == "PENDING"
+    assert not {"approval", "approved_by", "received_as"} & received.keys()

@@ -114,7 +114,8 @@ def train(
             # Monitoring compares with what the model saw. It travels inside the model, also into another catalog.
             metadata={"baseline": describe(training, pipeline.predict_proba(training[FEATURES])[:, 1])},
         )
-        version = mlflow.register_model(info.model_uri, model, tags={k: str(v) for k, v in lineage.items()})
+        with registry.explained():
+            version = mlflow.register_model(info.model_uri, model, tags={k: str(v) for k, v in lineage.items()})
         registry.tag(client, version, trained_at=registry.now(), training_run=active.info.run_id)
         registry.challenge(client, version)
     set_task_value("version", str(version.version))

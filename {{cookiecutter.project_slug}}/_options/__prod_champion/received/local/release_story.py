@@ -58,6 +58,6 @@ class ReleaseStory(Story):
     def snapshot(self, target: str) -> tuple[Any, ...]:
         """Return what a release may change in `target`: aliases, versions with their tags, the release log."""
         client, model = registry.connect(), self.model(target)
-        versions = {found.version: found.tags for found in client.search_model_versions(f"name='{model}'")}
+        versions = {found.version: found.tags for found in registry.versions(client, model)}
         log = sorted(map(str, self.table(target, "release_log").collect()))
         return client.get_registered_model(model).aliases, versions, log

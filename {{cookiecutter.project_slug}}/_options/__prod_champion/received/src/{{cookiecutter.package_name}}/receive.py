@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def find_copy(client: MlflowClient, model: str, training_run: str) -> ModelVersion | None:
-    """Return the newest complete version of `model` that this training run made, None if there is none.
+def find_copy(client: MlflowClient, model: str, source: ModelVersion) -> ModelVersion | None:
+    """Return the version of `model` that is a copy of `source`, None if there is none.
 
-    The run is known from the moment that a version exists, because tags are copied with it. So a copy that was
-    interrupted right afterwards is found again.
+    A copy names its source from the moment that it exists, in tags that are written here and not copied. One whose
+    files never arrived in full, because the run was cut off, is deleted.
     """
-    found = client.search_model_versions(f"name='{model}'")
-    for version in sorted(found, key=lambda version: int(version.version), reverse=True):
-        # Unity Catalog leaves the tags out of search results.
-        whole = client.get_model_version(model, version.version)
-        if whole.status == "READY" and whole.tags.get("training_run") == training_run:
-            return whole
+    for version in registry.versions(client, model):
+        if (version.tags.get("source_model"), version.tags.get("source_version")) != (source.name, str(source.version)):
+            continue
+        if version.status == "READY":
+            return version
+        client.delete_model_version(model, version.version)
     return None
 
 
@@ -47,8 +47,7 @@ def find_source(client: MlflowClient, source_model: str, source_version: str) ->
         source = registry.get(client, source_model, source_version)
     except registry.RegistryError as error:
         raise registry.RegistryError(
-            f"{error} Check the name, grant this identity EXECUTE on it, or, if it lies in another metastore, "
-            "use: uv run models promote --export"
+            f"{error} If it lies in another metastore, use: uv run models promote --export"
         ) from None
     status = source.tags.get("validation_status")
     if status != "PASSED":
@@ -63,12 +62,14 @@ def find_source(client: MlflowClient, source_model: str, source_version: str) ->
     return source
 
 
-def lineage(source: ModelVersion) -> dict[str, str]:
-    """Return the tags that a copy of `source` carries: where it comes from, nothing of what was decided there."""
-    kept = {name: value for name, value in source.tags.items() if name in registry.LINEAGE}
-    return kept | {"source_model": source.name, "source_version": str(source.version)}
+def tags_of_copy(source: ModelVersion) -> dict[str, str]:
+    """Return the tags that a copy of `source` gets: where it comes from, nothing of what was decided there."""
+    lineage = {name: value for name, value in source.tags.items() if name in registry.LINEAGE}
+    own = {"source_model": source.name, "source_version": str(source.version), "received_at": registry.now()}
+    return lineage | own
 
 
+@registry.explained()
 def receive(model: str, model_version: str, source_model: str, source_version: str) -> None:
     """Copy a source version into `model` unless it is there already, and make it challenger.
 
@@ -85,15 +86,11 @@ def receive(model: str, model_version: str, source_model: str, source_version: s
         version = registry.get(client, model, model_version)
     else:
         source = find_source(client, source_model, source_version)
-        found = find_copy(client, model, source.tags["training_run"])
-        version = found or client.copy_model_version(f"models:/{source.name}/{source.version}", model)
-        # Every tag is copied with a version. The last one set here tells whether they have been put right since.
-        if version.tags.get("received_as") != f"{model}/{version.version}":
-            for name in version.tags.keys() - registry.LINEAGE:
-                client.delete_model_version_tag(model, version.version, name)
-            registry.tag(client, version, **lineage(source), received_at=registry.now())
-            registry.tag(client, version, received_as=f"{model}/{version.version}")
-            version = client.get_model_version(model, version.version)
+        version = find_copy(client, model, source)
+        if version is None:
+            # Not `copy_model_version`: it copies every tag, and between workspaces no copy of a copy.
+            uri = f"models:/{source.name}/{source.version}"
+            version = client.create_model_version(model, uri, tags=tags_of_copy(source))
         logger.info("version %s of %s is %s of %s", version.version, model, source.version, source.name)
 
     holders = (registry.find(client, model, alias) for alias in (registry.CHAMPION, registry.CHALLENGER))
@@ -102,6 +99,7 @@ def receive(model: str, model_version: str, source_model: str, source_version: s
     set_task_value("version", str(version.version))
 
 
+@registry.explained()
 def carry_over(source: Target, target: Target, source_version: str) -> str:
     """Bring a version of `source` into `target` through this machine, where the two share no metastore.
 
@@ -119,14 +117,14 @@ def carry_over(source: Target, target: Target, source_version: str) -> str:
         artifacts = mlflow.artifacts.download_artifacts(f"models:/{source.model}/{version.version}", dst_path=folder)
 
         client = target.connect()
-        found = find_copy(client, target.model, version.tags["training_run"])
+        found = find_copy(client, target.model, version)
         if found is not None:
             return str(found.version)
         mlflow.set_experiment(target.resources["experiments"]["experiment"]["name"])
         with mlflow.start_run(run_name=f"receive version {version.version} of {source.model}") as active:
             mlflow.log_artifacts(artifacts, "model")
-        tags = lineage(version) | {"received_at": registry.now()}
-        return str(mlflow.register_model(f"runs:/{active.info.run_id}/model", target.model, tags=tags).version)
+        uri = f"runs:/{active.info.run_id}/model"
+        return str(mlflow.register_model(uri, target.model, tags=tags_of_copy(version)).version)
 
 
 def main() -> None:

@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 LONGEST_NAME = 63
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 15.0  # seconds between two looks at an endpoint that is being updated
 PAYLOAD_PREFIX = "requests_"
+REMEMBERED_PERIODS = 30  # of 30 characters each: a tag has at most registry.LONGEST_TAG
 FAILED = (EndpointStateConfigUpdate.UPDATE_FAILED, EndpointStateConfigUpdate.UPDATE_CANCELED)
 
 
@@ -332,16 +333,15 @@ def record(client: MlflowClient, model: str, version: str, endpoint: ServingEndp
     found = registry.get(client, model, version)
     times = found.tags.get("serves_since", "").split()
     if since not in times:
-        registry.tag(client, found, serves_since=" ".join([*times, since]))
+        newest = [*times, since][-REMEMBERED_PERIODS:]
+        registry.tag(client, found, serves_since=" ".join(newest))
 
 
 def periods(client: MlflowClient, model: str) -> list[tuple[datetime, int]]:
     """Return since when (UTC) which version of `model` had the traffic of its endpoint, the oldest first."""
-    # Unity Catalog leaves the tags out of search results.
-    found = (registry.get(client, model, str(v.version)) for v in client.search_model_versions(f"name='{model}'"))
     return sorted(
         (datetime.fromisoformat(since), int(version.version))
-        for version in found
+        for version in registry.versions(client, model)
         for since in version.tags.get("serves_since", "").split()
     )
 
