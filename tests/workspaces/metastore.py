@@ -128,8 +128,19 @@ class Metastore:
                 raise denied(f"{identity} does not have {privilege} on Catalog '{catalog}'.")
         self.owners[name] = identity
 
-    def set_grants(self, securable: str, grants: list[dict[str, Any]]) -> None:
-        """Make `grants`, as a bundle lists them, the only ones of a securable: a bundle owns the grants it declares."""
+    def create_model(self, identity: str, name: str, description: str) -> None:
+        """Create a registered model, unless the identity owns it already."""
+        if self.owner(name) == identity:
+            return
+        self.need(identity, ("CREATE_MODEL", "CREATE_FUNCTION"), name)
+        if name in self.models:
+            raise ApiError(409, "RESOURCE_ALREADY_EXISTS", f"Registered model '{name}' already exists.")
+        self.models[name] = Model(identity, description)
+
+    def set_grants(self, securable: str, grants: list[dict[str, Any]] | None) -> None:
+        """Make `grants`, as a bundle lists them, the only ones of a securable; None: the bundle declares none."""
+        if grants is None:
+            return
         self.grants.pop(securable, None)
         for grant in grants:
             self.grant(grant["principal"], grant["privileges"], securable)
@@ -202,10 +213,9 @@ class Registry:
     # Each method below answers the message of its name: create_model_version a CreateModelVersionRequest.
 
     def create_registered_model(self, identity: str, request: Any) -> Any:
-        self.metastore.need(identity, ("CREATE_MODEL", "CREATE_FUNCTION"), request.name)
         if request.name in self.metastore.models:
             raise ApiError(409, "RESOURCE_ALREADY_EXISTS", f"Registered model '{request.name}' already exists.")
-        self.metastore.models[request.name] = Model(identity, request.description)
+        self.metastore.create_model(identity, request.name, request.description)
         return messages.CreateRegisteredModelResponse(registered_model=self.registered(request.name))
 
     def registered(self, name: str) -> messages.RegisteredModel:

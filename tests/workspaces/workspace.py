@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ class Workspace:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         request = Request(environ)
+        environ["wsgi.input"] = BytesIO(request.get_data())  # the tracking server reads it as well
         try:
             answer = self.answer(request)
         except ApiError as error:

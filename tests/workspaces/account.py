@@ -1,0 +1,247 @@
+"""A rendered project in emulated workspaces: it is deployed, its jobs run as their identities, and people use it.
+
+Tables are those of the laptop, Delta below `.local/lakehouse`, on which Spark here enforces no privileges. Everything
+about models goes to the workspace of the target, with the token of whoever does it.
+"""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from io import StringIO
+from multiprocessing import forkserver
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import mlflow
+from metastore import ApiError, Metastore, denied
+from mlflow.utils.rest_utils import get_workspace_client
+from workspace import Workspace, serving
+
+from local import jobs
+from local.bundle import load_bundle
+from local.engine import STATE, open_session, spark_server
+from local.task import TaskRun, execute
+from PACKAGE import models, tables
+
+TARGETS = ("dev", "staging", "prod")
+SCIENTIST, APPROVER, OUTSIDER = "ada", "grace", "mallory"
+# An emulated workspace that fails will fail again.
+IMPATIENT = {"MLFLOW_DATABRICKS_ENDPOINT_HTTP_RETRY_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+GROUPS = {"data-scientists": {SCIENTIST}, "model-approvers": {APPROVER}}
+DATABRICKS = {"MLFLOW_TRACKING_URI": "databricks", "MLFLOW_REGISTRY_URI": "databricks-uc", **IMPATIENT}
+
+
+def identity_of(target: str) -> str:
+    """Return who deploys a target, and whom its jobs run as: in dev a data scientist, else a service principal."""
+    return SCIENTIST if target == "dev" else f"service-principal-of-{target}"
+
+
+def execute_as(environment: dict[str, str], run: TaskRun) -> None:
+    """Run a task in this process, with the variables that a job of a workspace has."""
+    os.environ.update(environment)
+    execute(run)
+
+
+@dataclass
+class Deployment:
+    """The project in the workspace of one target."""
+
+    target: str
+    workspace: Workspace
+    identity: str
+    bundle: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def model(self) -> str:
+        return self.bundle["resources"]["registered_models"]["model"]["id"]
+
+    def environment(self, identity: str) -> dict[str, str]:
+        """Return the variables that lead somebody's MLflow and SDK to this workspace."""
+        own = {"DATABRICKS_HOST": self.workspace.address, "DATABRICKS_TOKEN": identity, "DATABRICKS_AUTH_TYPE": "pat"}
+        return DATABRICKS | own
+
+
+class Account:
+    """All environments of a project, and whoever works with them."""
+
+    def __init__(self, root: Path, deployments: dict[str, Deployment], realtime: bool) -> None:
+        self.root, self.deployments, self.realtime = root, deployments, realtime
+        self.laptop = jobs.Laptop(root)
+        self.lakehouse = root.resolve() / STATE / "lakehouse"
+
+    # --- what an administrator does
+
+    def grant_what_the_documents_say(self) -> None:
+        """Execute each GRANT of the project's documents that is about catalogs, schemas and models."""
+        for page in sorted((self.root / "docs").glob("*.md")):
+            text = page.read_text(encoding="utf-8")
+            for block in re.findall(r"```sql\n(.*?)```", text, re.DOTALL):
+                for statement in block.split(";"):
+                    self.grant(statement)
+
+    def grant(self, statement: str) -> None:
+        match = re.search(r"GRANT ([A-Z, ]+) ON (CATALOG|SCHEMA|FUNCTION) (\S+) TO `(.+)`", statement)
+        if match is None or "<catalog>" in match[3]:  # a table of the team's own, which is no matter of models
+            return
+        named = re.fullmatch(r"<.*?(dev|staging|prod|service principal)>", match[4])
+        principal = identity_of(named[1].replace("service principal", "prod")) if named else match[4]
+        securable = match[3].replace("`", "").replace("dev_<name>_", "")
+        for metastore in {id(d.workspace.metastore): d.workspace.metastore for d in self.deployments.values()}.values():
+            metastore.grant(principal, match[1].split(","), securable)
+
+    # --- what the Databricks CLI does
+
+    def deploy(self, target: str) -> None:
+        """Create or update the resources of a target as its identity. Nothing runs."""
+        deployment = self.deployments[target]
+        metastore, identity = deployment.workspace.metastore, deployment.identity
+        deployment.bundle = load_bundle(self.root, target)
+        resources = deployment.bundle["resources"]
+        for schema in resources["schemas"].values():
+            metastore.create_schema(identity, schema["id"])
+            metastore.set_grants(schema["id"], schema.get("grants"))
+            folder = self.root / STATE / "lakehouse" / schema["catalog_name"] / schema["name"]
+            folder.mkdir(parents=True, exist_ok=True)
+        for model in resources["registered_models"].values():
+            metastore.create_model(identity, model["id"], model.get("comment", ""))
+            metastore.set_grants(model["id"], model.get("grants"))
+        with self.working_as(identity, target):
+            client = mlflow.MlflowClient()
+            for experiment in resources["experiments"].values():
+                if client.get_experiment_by_name(experiment["name"]) is None:
+                    client.create_experiment(experiment["name"])
+        for number, (key, job) in enumerate(resources["jobs"].items(), start=100 * (1 + TARGETS.index(target))):
+            deployment.workspace.jobs[number] = job | {"key": key, "target": target}
+
+    def run(self, target: str, job: str, identity: str = "", **parameters: object) -> None:
+        """Run a job of a target to its end, started by `identity` (by default the one that deploys).
+
+        Raises:
+            jobs.JobError: if a task fails.
+            ApiError: if this identity may not start the job.
+        """
+        deployment = self.deployments[target]
+        if not self.may_run(identity or deployment.identity, deployment):
+            raise denied(f"{identity} does not have CAN_MANAGE_RUN on job {job}.")
+        texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in parameters.items()}
+        jobs.execute = partial(execute_as, deployment.environment(deployment.identity))
+        jobs.JobRun(self.laptop, deployment.bundle, job, texts).run()
+
+    def may_run(self, identity: str, deployment: Deployment) -> bool:
+        allowed = {
+            permission["group_name"]
+            for permission in deployment.bundle.get("permissions", [])
+            if permission["level"] in ("CAN_RUN", "CAN_MANAGE") and "group_name" in permission
+        }
+        return identity == deployment.identity or any(identity in GROUPS.get(group, ()) for group in allowed)
+
+    def cli(self, identity: str, *arguments: str) -> str:
+        """Answer what the project's commands ask the Databricks CLI for.
+
+        Raises:
+            models.CommandError: if the CLI would fail.
+        """
+        match arguments:
+            case ["bundle", "summary", "--target", target, "--output", "json"]:
+                return self.summary(target, identity)
+            case ["bundle", "run", job, "--target", target, *pairs]:
+                # Each value is a row of CSV, so the pair stands in quotes.
+                texts = [pair.strip('"').partition("=") for pair in pairs if pair != "--params"]
+                try:
+                    self.run(target, job, identity, **{name: value for name, _, value in texts})
+                except (jobs.JobError, ApiError) as error:
+                    raise models.CommandError(str(error)) from None
+                return ""
+        raise AssertionError(f"nobody calls databricks {' '.join(arguments)}")
+
+    def summary(self, target: str, identity: str) -> str:
+        """Return what `bundle summary` prints; only who deployed finds ids in it."""
+        deployment = self.deployments[target]
+        resources = json.loads(json.dumps(load_bundle(self.root, target)["resources"]))
+        numbers = {
+            job["key"]: number for number, job in deployment.workspace.jobs.items() if job["target"] == target
+        }
+        for key, job in resources["jobs"].items():
+            job.pop("id")
+            if identity == deployment.identity:
+                job["id"] = str(numbers[key])
+        if identity != deployment.identity:
+            for kind in ("schemas", "registered_models"):
+                for resource in resources[kind].values():
+                    resource.pop("id")
+        return json.dumps({"resources": resources, "workspace": {"host": deployment.workspace.address}})
+
+    # --- what people do
+
+    def rows(self, target: str, table: str, condition: str) -> list[Any]:
+        """Return the rows of a table of a target."""
+        schema = self.deployments[target].bundle["resources"]["schemas"]["schema"]["id"]
+        return tables.read(open_session(self.lakehouse), f"{schema}.{table}").where(condition).collect()
+
+    def versions(self, target: str) -> dict[int, Any]:
+        deployment = self.deployments[target]
+        return deployment.workspace.metastore.models[deployment.model].versions
+
+    @contextmanager
+    def working_as(self, identity: str, target: str = "") -> Iterator[None]:
+        """Let the code of this process log in as `identity`, to the workspace of `target` if one is given."""
+        before = dict(os.environ)
+        os.environ.update(self.deployments[target or "dev"].environment(identity))
+        if not target:  # the project's own commands know the address
+            del os.environ["DATABRICKS_HOST"]
+        get_workspace_client.cache_clear()
+        mlflow.set_tracking_uri("databricks")
+        mlflow.set_registry_uri("databricks-uc")
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+            get_workspace_client.cache_clear()
+
+    def type(self, identity: str, *arguments: str) -> str:
+        """Type `uv run models …` as `identity`, and return what it prints.
+
+        Raises:
+            SystemExit: with the sentence that it ends with, if it fails.
+        """
+        out, argv, databricks = StringIO(), sys.argv, models.databricks
+        sys.argv = ["models", *arguments]
+        models.databricks = lambda *call: self.cli(identity, *call)
+        sys.stdout, terminal = out, sys.stdout
+        try:
+            with self.working_as(identity):
+                models.main()
+        finally:
+            sys.argv, models.databricks, sys.stdout = argv, databricks, terminal
+        print(f"    {identity}: models {' '.join(arguments)}\n      {out.getvalue().strip()}", flush=True)
+        return out.getvalue()
+
+
+@contextmanager
+def account(root: Path, workspaces: int, realtime: bool) -> Iterator[Account]:
+    """Start the workspaces of the project in `root`, three or one, that share a metastore."""
+    folder = Path(mkdtemp())
+    metastore = Metastore(GROUPS)
+    for target in TARGETS:
+        metastore.owners[load_bundle(root, target)["var"]["catalog"]] = "owner of the catalogs"
+    people = {SCIENTIST, APPROVER, OUTSIDER}
+    places = [
+        Workspace(name, 1000 + number, folder / name, metastore, people | set(map(identity_of, TARGETS[number::workspaces])))
+        for number, name in enumerate(TARGETS[:workspaces])
+    ]
+    deployments = {
+        target: Deployment(target, places[number % workspaces], identity_of(target))
+        for number, target in enumerate(TARGETS)
+    }
+    catalogs = list(metastore.owners)
+    with serving(*places), spark_server(catalogs):
+        if sys.platform == "linux":
+            forkserver.ensure_running()
+        yield Account(root, deployments, realtime)

@@ -1,0 +1,211 @@
+"""The life of a model on emulated workspaces, told with a rendered project's own jobs and commands.
+
+    python story.py PATTERN INFERENCE NUMBER_OF_WORKSPACES
+
+Runs in the folder of the project, with its packages. What is checked is written from the definition of the patterns.
+"""
+
+import sys
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+
+import mlflow
+from account import APPROVER, OUTSIDER, SCIENTIST, TARGETS, Account, account, identity_of
+from local.jobs import JobError
+
+DAY_ONE = date(2026, 3, 2)
+WEEK = timedelta(days=7)
+
+
+def promise(holds: object, text: str) -> None:
+    assert holds, text
+    print(f"    -> {text}", flush=True)
+
+
+def refused(because: str, action: Callable[[], object]) -> None:
+    """Do what must be refused, with `because` in the message."""
+    try:
+        action()
+    except (JobError, SystemExit) as error:
+        assert because in str(error), f"refused, but not with '{because}': {error}"
+        print(f"    -> refused: {because}", flush=True)
+    else:
+        raise AssertionError(f"this should have been refused: {because}")
+
+
+class Story:
+    def __init__(self, life: Account, pattern: str, realtime: bool) -> None:
+        self.life, self.pattern, self.realtime = life, pattern, realtime
+
+    def aliases(self, target: str) -> dict[str, int]:
+        deployment = self.life.deployments[target]
+        return dict(deployment.workspace.metastore.models[deployment.model].aliases)
+
+    def tags(self, target: str, alias: str = "champion") -> dict[str, str]:
+        deployment = self.life.deployments[target]
+        model = deployment.workspace.metastore.models[deployment.model]
+        return model.versions[model.aliases[alias]].tags
+
+    def sample(self, target: str, today: date, **parameters: object) -> None:
+        self.life.run(target, "sample_data", run_date=today, days=60, rows_per_day=400, **parameters)
+
+    def use(self, target: str, today: date) -> None:
+        """Score the last week, as an application too where there is an endpoint, and monitor it."""
+        if self.realtime:
+            self.life.ask(target, SCIENTIST, today, days=7)
+        self.life.run(target, "inference", run_date=today, days=7)
+        self.life.run(target, "monitoring", run_date=today)
+        champion = self.aliases(target)["champion"]
+        scored = {row["model_version"] for row in self.life.rows(target, "predictions", f"event_date >= '{today - WEEK}'")}
+        promise(scored == {champion}, f"version {champion} scored the last week in {target}")
+        if self.realtime:
+            by = {row["scored_by"] for row in self.life.rows(target, "predictions", f"event_date >= '{today - WEEK}'")}
+            promise("endpoint" in by, "answers of the endpoint were collected")
+
+    def train(self, target: str, today: date, **parameters: object) -> None:
+        self.life.run(target, "training", run_date=today, days=60, **parameters)
+        promise(self.tags(target)["environment"] == target, f"the champion of {target} was trained in {target}")
+        promise("challenger" not in self.aliases(target), "and is no challenger any more")
+
+    def receives(self, target: str, source: str, today: date, previous: int | None = None) -> None:
+        """Release the champion of `source` to prod: acceptance, a stop for want of approval, approval, activation."""
+        run_date = f"run_date={today}"
+        command = ("promote", "--target", target, "--param", run_date)
+        own = identity_of(target)
+        number = self.life.type(own, "number", "--target", source).strip()
+        promise(number == str(self.aliases(source)["champion"]), f"version {number} of {source} may be released")
+        before = self.aliases(target)
+        if target == "prod":
+            refused("failed", lambda: self.life.type(own, *command, "--version", number))
+            promise(self.tags(target, "challenger")["validation_status"] == "PASSED", "acceptance has passed")
+            promise(self.aliases(target).get("champion") == before.get("champion"), "nothing serves without approval")
+            waiting = str(self.aliases(target)["challenger"])
+            approve = ("approve", "--target", target, "--version", waiting, "--reason")
+            refused("APPLY_TAG", lambda: self.life.type(SCIENTIST, *approve, "looks good to me"))
+            refused("USE_CATALOG", lambda: self.life.type(OUTSIDER, *approve, "looks good to me"))
+            refused("write at most 1000", lambda: self.life.type(APPROVER, *approve, "because " * 130))
+            self.life.type(APPROVER, *approve, "better on the holdout")
+        self.life.type(own, *command, "--version", number)
+        tags, after = self.tags(target), self.aliases(target)
+        promise(after.get("previous") == previous, f"previous is {previous}")
+        promise(tags["source_model"] == self.life.deployments[source].model, f"it was received from {source}")
+        promise(tags["source_version"] == number, f"as version {number} there")
+        promise("environment" in tags and tags["environment"] != target, f"and trained in {tags['environment']}")
+        promise(target != "prod" or tags["approved_by"] == APPROVER, "and names who approved it")
+        versions = len(self.life.versions(target))
+        self.life.type(own, *command, "--version", number)
+        promise(self.aliases(target) == after, "the same release once more changes nothing")
+        promise(len(self.life.versions(target)) == versions, "and makes no version")
+
+    def roll_back(self, target: str) -> None:
+        own, previous = identity_of(target), self.aliases(target)["previous"]
+        refused("does not have", lambda: self.life.type(SCIENTIST, "rollback", "--target", target))
+        self.life.type(own, "rollback", "--target", target, "--reason", "too many complaints")
+        promise(self.aliases(target) == {"champion": previous}, f"version {previous} serves again")
+        if self.realtime:
+            promise(self.life.served(target) == {previous: 100}, "and the endpoint serves it, and nothing else")
+
+    def status(self, target: str) -> None:
+        """Whoever may look sees what serves."""
+        lines = dict(
+            line.rsplit(maxsplit=1)
+            for line in self.life.type(SCIENTIST, "status", "--target", target).splitlines()
+            if len(line.split()) > 1
+        )
+        promise(lines["champion"] == str(self.aliases(target)["champion"]), f"a data scientist sees what serves {target}")
+        refused("USE_CATALOG", lambda: self.life.type(OUTSIDER, "status", "--target", target))
+
+
+def deploy_code(story: Story) -> None:
+    """Every environment trains for itself."""
+    today = DAY_ONE
+    for target in ("dev", "prod"):
+        story.sample(target, today)
+        story.train(target, today)
+        story.use(target, today)
+    story.life.run("staging", "integration_test", run_date=today)
+    promise(story.tags("staging")["environment"] == "staging", "the integration test of staging passed")
+    today += WEEK
+    story.sample("prod", today)
+    story.train("prod", today)
+    promise(story.aliases("prod") == {"champion": 2, "previous": 1}, "the second training serves in prod")
+    story.use("prod", today)
+    few = {"run_date": today, "days": 60, "training_fraction": 0.01}
+    refused("did not pass", lambda: story.life.run("prod", "training", **few))
+    promise(story.aliases("prod") == {"champion": 2, "previous": 1, "challenger": 3}, "the gate held")
+    story.roll_back("prod")
+    story.status("prod")
+
+
+def deploy_model(story: Story) -> None:
+    """Dev trains, staging receives from dev, and prod from staging: a copy of a copy."""
+    today, previous = DAY_ONE, None
+    for target in TARGETS:
+        story.sample(target, today)
+    for number in (1, 2):
+        story.train("dev", today)
+        story.receives("staging", "dev", today, previous)
+        story.receives("prod", "staging", today, previous)
+        promise(story.tags("prod")["training_run"] == story.tags("dev")["training_run"], "prod serves what dev trained")
+        story.use("prod", today)
+        today, previous = today + WEEK, number
+        for target in TARGETS:
+            story.sample(target, today)
+    story.roll_back("prod")
+    story.status("prod")
+
+
+def hybrid(story: Story) -> None:
+    """Staging trains on the data of prod, and prod receives from staging."""
+    today, previous = DAY_ONE, None
+    story.life.run("staging", "integration_test", run_date=today)
+    promise("champion" not in story.aliases("staging"), "the integration test left no champion behind")
+    for number in (1, 2):
+        story.sample("prod", today)
+        story.train("staging", today)
+        promise(story.tags("staging")["training_table"].startswith("prod."), "on the table of prod")
+        story.receives("prod", "staging", today, previous)
+        story.use("prod", today)
+        today, previous = today + WEEK, number
+    story.roll_back("prod")
+    story.status("prod")
+
+
+def export(story: Story) -> None:
+    """Prod moves to another metastore, and receives what staging trained through somebody's machine."""
+    life, today = story.life, DAY_ONE
+    life.move_away("prod")
+    story.sample("prod", today)
+    own = identity_of("prod")
+    number = str(story.aliases("staging")["champion"])
+    command = ("promote", "--target", "prod", "--version", number, "--param", f"run_date={today}")
+    refused("another metastore", lambda: life.type(own, *command))
+    released = (*command, "--source", "staging", "--export", "--approve", "--reason", "reviewed")
+    for _ in range(2):
+        life.type(own, *released)
+        promise(story.aliases("prod") == {"champion": 1}, "version 1 of the other metastore serves, carried over once")
+    promise(story.tags("prod")["source_version"] == number, "and names its source")
+    story.use("prod", today)
+
+
+STORIES = {"deploy-code": [deploy_code], "deploy-model": [deploy_model, export], "hybrid": [hybrid, export]}
+
+
+def main() -> None:
+    pattern, inference, workspaces = sys.argv[1:]
+    print(f"{pattern}, {inference}, {workspaces} workspaces, MLflow {mlflow.__version__}", flush=True)
+    with account(Path.cwd(), int(workspaces), realtime=inference != "batch") as life:
+        life.grant_what_the_documents_say()
+        life.grant("GRANT USE CATALOG, CREATE SCHEMA ON CATALOG `dev` TO `data-scientists`")
+        for target in TARGETS:
+            life.deploy(target)
+        story = Story(life, pattern, life.realtime)
+        for tell in STORIES[pattern]:
+            print(f"\n{tell.__doc__}", flush=True)
+            tell(story)
+    print("Every promise holds.")
+
+
+if __name__ == "__main__":
+    main()
