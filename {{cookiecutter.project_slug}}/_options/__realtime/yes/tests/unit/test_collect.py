@@ -125,7 +125,7 @@ def test_failed_and_malformed_requests_are_left_out_and_counted(
     )
     run(schema, model)
     assert list(rows(spark, schema).index) == ["a"]
-    assert "9 requests since 2026-03-01: 1 failed and 4 malformed ones are left out, 1 transactions" in caplog.text
+    assert "9 requests since 2026-03-01: 1 failed and 5 malformed ones are left out, 1 transactions" in caplog.text
 
 
 def test_each_row_names_the_version_that_had_the_traffic(
