@@ -9,9 +9,11 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from datetime import date
 from functools import partial
+from importlib import import_module
 from io import StringIO
 from multiprocessing import forkserver
 from pathlib import Path
@@ -71,8 +73,10 @@ class Account:
     """All environments of a project, and whoever works with them."""
 
     def __init__(self, root: Path, deployments: dict[str, Deployment], realtime: bool) -> None:
+        self.servers = ExitStack()
         self.root, self.deployments, self.realtime = root, deployments, realtime
         self.laptop = jobs.Laptop(root)
+        self.endpoints: dict[str, Any] = {}
         self.lakehouse = root.resolve() / STATE / "lakehouse"
 
     # --- what an administrator does
@@ -94,6 +98,22 @@ class Account:
         securable = match[3].replace("`", "").replace("dev_<name>_", "")
         for metastore in {id(d.workspace.metastore): d.workspace.metastore for d in self.deployments.values()}.values():
             metastore.grant(principal, match[1].split(","), securable)
+
+    def move_away(self, target: str) -> None:
+        """Give a target a workspace of its own in another metastore, and deploy to it.
+
+        It can still log in to the others."""
+        deployment = self.deployments[target]
+        old = deployment.workspace
+        for other in self.deployments.values():
+            other.workspace.members.add(deployment.identity)
+        elsewhere = Metastore(GROUPS, owners={deployment.bundle["var"]["catalog"]: "owner of the catalogs"})
+        workspace = Workspace(f"{target}-elsewhere", 2000, Path(mkdtemp()) / "state", elsewhere, set(old.members))
+        self.servers.enter_context(serving(workspace))
+        self.serve(workspace)
+        deployment.workspace = workspace
+        self.grant_what_the_documents_say()
+        self.deploy(target)
 
     # --- what the Databricks CLI does
 
@@ -129,7 +149,9 @@ class Account:
         deployment = self.deployments[target]
         if not self.may_run(identity or deployment.identity, deployment):
             raise denied(f"{identity} does not have CAN_MANAGE_RUN on job {job}.")
-        texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in parameters.items()}
+        texts = {
+            name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in parameters.items()
+        }
         jobs.execute = partial(execute_as, deployment.environment(deployment.identity))
         jobs.JobRun(self.laptop, deployment.bundle, job, texts).run()
 
@@ -164,9 +186,7 @@ class Account:
         """Return what `bundle summary` prints; only who deployed finds ids in it."""
         deployment = self.deployments[target]
         resources = json.loads(json.dumps(load_bundle(self.root, target)["resources"]))
-        numbers = {
-            job["key"]: number for number, job in deployment.workspace.jobs.items() if job["target"] == target
-        }
+        numbers = {job["key"]: number for number, job in deployment.workspace.jobs.items() if job["target"] == target}
         for key, job in resources["jobs"].items():
             job.pop("id")
             if identity == deployment.identity:
@@ -178,6 +198,23 @@ class Account:
         return json.dumps({"resources": resources, "workspace": {"host": deployment.workspace.address}})
 
     # --- what people do
+
+    def ask(self, target: str, identity: str, today: date, days: int) -> None:
+        """Let `identity` send the transactions of the `days` days before `today` to the endpoint of a target."""
+        deployment = self.deployments[target]
+        source = deployment.bundle["var"]["source_table"]
+        with self.working_as(identity, target):
+            import_module("endpoints").ask_for_days(self.lakehouse, source, deployment.model, today, days)
+
+    def served(self, target: str) -> dict[int, int]:
+        """Return the share of the requests that each version of a target gets, in percent."""
+        deployment = self.deployments[target]
+        return self.endpoints[deployment.workspace.name].served(deployment.model)
+
+    def serve(self, workspace: Workspace) -> None:
+        """Give a workspace serving endpoints, if the project has any use for them."""
+        if self.realtime:
+            self.endpoints[workspace.name] = import_module("endpoints").WorkspaceEndpoints(self.root, workspace)
 
     def rows(self, target: str, table: str, condition: str) -> list[Any]:
         """Return the rows of a table of a target."""
@@ -214,12 +251,13 @@ class Account:
         out, argv, databricks = StringIO(), sys.argv, models.databricks
         sys.argv = ["models", *arguments]
         models.databricks = lambda *call: self.cli(identity, *call)
-        sys.stdout, terminal = out, sys.stdout
         try:
-            with self.working_as(identity):
+            with self.working_as(identity), redirect_stdout(out), redirect_stderr(out):
                 models.main()
+        except SystemExit as error:
+            raise SystemExit(f"{out.getvalue()}{error.code}") from None
         finally:
-            sys.argv, models.databricks, sys.stdout = argv, databricks, terminal
+            sys.argv, models.databricks = argv, databricks
         print(f"    {identity}: models {' '.join(arguments)}\n      {out.getvalue().strip()}", flush=True)
         return out.getvalue()
 
@@ -233,7 +271,9 @@ def account(root: Path, workspaces: int, realtime: bool) -> Iterator[Account]:
         metastore.owners[load_bundle(root, target)["var"]["catalog"]] = "owner of the catalogs"
     people = {SCIENTIST, APPROVER, OUTSIDER}
     places = [
-        Workspace(name, 1000 + number, folder / name, metastore, people | set(map(identity_of, TARGETS[number::workspaces])))
+        Workspace(
+            name, 1000 + number, folder / name, metastore, people | set(map(identity_of, TARGETS[number::workspaces]))
+        )
         for number, name in enumerate(TARGETS[:workspaces])
     ]
     deployments = {
@@ -244,4 +284,8 @@ def account(root: Path, workspaces: int, realtime: bool) -> Iterator[Account]:
     with serving(*places), spark_server(catalogs):
         if sys.platform == "linux":
             forkserver.ensure_running()
-        yield Account(root, deployments, realtime)
+        started = Account(root, deployments, realtime)
+        for place in places:
+            started.serve(place)
+        with started.servers:
+            yield started

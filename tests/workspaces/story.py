@@ -12,6 +12,7 @@ from pathlib import Path
 
 import mlflow
 from account import APPROVER, OUTSIDER, SCIENTIST, TARGETS, Account, account, identity_of
+
 from local.jobs import JobError
 
 DAY_ONE = date(2026, 3, 2)
@@ -57,11 +58,13 @@ class Story:
         self.life.run(target, "inference", run_date=today, days=7)
         self.life.run(target, "monitoring", run_date=today)
         champion = self.aliases(target)["champion"]
-        scored = {row["model_version"] for row in self.life.rows(target, "predictions", f"event_date >= '{today - WEEK}'")}
-        promise(scored == {champion}, f"version {champion} scored the last week in {target}")
+        week = f"event_date >= '{today - WEEK}' AND event_date < '{today}'"
+        rows = self.life.rows(target, "predictions", week)
+        promise(
+            {row["model_version"] for row in rows} == {champion}, f"version {champion} scored the last week in {target}"
+        )
         if self.realtime:
-            by = {row["scored_by"] for row in self.life.rows(target, "predictions", f"event_date >= '{today - WEEK}'")}
-            promise("endpoint" in by, "answers of the endpoint were collected")
+            promise({row["scored_by"] for row in rows} >= {"endpoint"}, "answers of the endpoint were collected")
 
     def train(self, target: str, today: date, **parameters: object) -> None:
         self.life.run(target, "training", run_date=today, days=60, **parameters)
@@ -73,15 +76,15 @@ class Story:
         run_date = f"run_date={today}"
         command = ("promote", "--target", target, "--param", run_date)
         own = identity_of(target)
-        number = self.life.type(own, "number", "--target", source).strip()
+        number = self.life.type(identity_of(source), "number", "--target", source).strip()
         promise(number == str(self.aliases(source)["champion"]), f"version {number} of {source} may be released")
         before = self.aliases(target)
         if target == "prod":
-            refused("failed", lambda: self.life.type(own, *command, "--version", number))
+            refused("waits for an approval", lambda: self.life.type(own, *command, "--version", number))
             promise(self.tags(target, "challenger")["validation_status"] == "PASSED", "acceptance has passed")
             promise(self.aliases(target).get("champion") == before.get("champion"), "nothing serves without approval")
             waiting = str(self.aliases(target)["challenger"])
-            approve = ("approve", "--target", target, "--version", waiting, "--reason")
+            approve = ("approve", "--target", target, "--version", waiting, "--by", APPROVER, "--reason")
             refused("APPLY_TAG", lambda: self.life.type(SCIENTIST, *approve, "looks good to me"))
             refused("USE_CATALOG", lambda: self.life.type(OUTSIDER, *approve, "looks good to me"))
             refused("write at most 1000", lambda: self.life.type(APPROVER, *approve, "because " * 130))
@@ -113,7 +116,9 @@ class Story:
             for line in self.life.type(SCIENTIST, "status", "--target", target).splitlines()
             if len(line.split()) > 1
         )
-        promise(lines["champion"] == str(self.aliases(target)["champion"]), f"a data scientist sees what serves {target}")
+        promise(
+            lines["champion"] == str(self.aliases(target)["champion"]), f"a data scientist sees what serves {target}"
+        )
         refused("USE_CATALOG", lambda: self.life.type(OUTSIDER, "status", "--target", target))
 
 

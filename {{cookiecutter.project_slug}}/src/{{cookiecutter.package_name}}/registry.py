@@ -43,8 +43,9 @@ def explained() -> Iterator[None]:
     except MlflowException as error:
         if error.error_code != "PERMISSION_DENIED":
             raise
+        refusal = error.message.partition(" Config: ")[0].rstrip(".")  # the SDK adds how it logged in
         raise RegistryError(
-            f"{error.message.rstrip('.')}. Check the name, or grant this identity what it lacks: reading a model needs "
+            f"{refusal}. Check the name, or grant this identity what it lacks: reading a model needs "
             "USE CATALOG, USE SCHEMA and EXECUTE, approving it APPLY TAG as well. New versions and aliases need the "
             "owner of the model, the identity that deploys. See docs/access.md."
         ) from None

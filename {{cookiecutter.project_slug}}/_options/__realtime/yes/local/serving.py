@@ -159,10 +159,9 @@ class Endpoints:
 
     def begin(self, name: str, config: dict[str, Any]) -> dict[str, Any]:
         """Start an update to `config`, which is over after some seconds."""
-        client = mlflow.MlflowClient()
         for entity in config["served_entities"]:
             try:
-                client.get_model_version(entity["entity_name"], entity["entity_version"])
+                self.look_up(entity["entity_name"], entity["entity_version"])
             except MlflowException as error:
                 raise ApiError(404, "RESOURCE_DOES_NOT_EXIST", str(error)) from None
         if sum(route["traffic_percentage"] for route in config["traffic_config"]["routes"]) != 100:
@@ -211,8 +210,17 @@ class Endpoints:
     def model(self, entity: dict[str, Any]) -> Any:
         key = entity["entity_name"], entity["entity_version"]
         if key not in self.models:
-            self.models[key] = mlflow.pyfunc.load_model(f"models:/{key[0]}/{key[1]}")
+            self.models[key] = mlflow.pyfunc.load_model(self.look_up(*key))
         return self.models[key]
+
+    def look_up(self, model: str, version: str) -> str:
+        """Return the address of a version's files.
+
+        Raises:
+            MlflowException: if there is no such version.
+        """
+        mlflow.MlflowClient().get_model_version(model, version)
+        return f"models:/{model}/{version}"
 
     def invoke(self, name: str, served: str | None, body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         """Predict with one served model, or with one that the traffic percentages choose."""
