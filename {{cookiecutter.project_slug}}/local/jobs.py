@@ -29,6 +29,7 @@ JOB_FIELDS = {
 TASK_FIELDS = {
     *("task_key", "description", "depends_on", "environment_key", "max_retries", "min_retry_interval_millis"),
     *("timeout_seconds", "python_wheel_task", "condition_task", "run_job_task", "job_cluster_key", "libraries"),
+    "disable_auto_optimization",
 }
 # Entry points that ask a service of the workspace which has no stand-in here. They hand nothing on to other tasks.
 LEFT_OUT = {"data_profiling"}
