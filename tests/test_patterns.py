@@ -143,6 +143,12 @@ def called_jobs(job: dict[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
             yield call["job_id"], call.get("job_parameters", {})
 
 
+def names_of_the_test(job: dict[str, Any]) -> dict[str, str]:
+    """Return what the integration test works on: the names that it hands to the training."""
+    given = dict(called_jobs(job))["training"] | {"source_table": defaults(job)["source_table"]}
+    return {name: given[name] for name in ("source_table", "schema", "model", "experiment")}
+
+
 def test_the_table_is_complete() -> None:
     assert [(line.pattern, line.target) for line in TABLE] == [
         (pattern, target) for pattern in ("deploy-code", "deploy-model", "hybrid") for target in TARGETS
@@ -193,7 +199,8 @@ def test_the_model_is_trained_or_received(environment: Environment, jobs: dict[s
     for key, job in jobs.items():
         for called, given in called_jobs(job):
             assert called in jobs, f"{key} calls {called}"
-            assert given.keys() <= defaults(jobs[called]).keys(), f"{key} calls {called}"
+            # Databricks hands the parameters of a job to the jobs that it starts, whether they declare them or not.
+            assert given.keys() | defaults(job).keys() <= defaults(jobs[called]).keys(), f"{key} calls {called}"
 
 
 @every_environment
@@ -236,7 +243,7 @@ def test_every_job_writes_into_its_own_catalog(environment: Environment, bundle:
     for kind in ("schemas", "registered_models"):
         assert all(resource["catalog_name"] == own for resource in bundle["resources"][kind].values())
     for key, job in bundle["resources"]["jobs"].items():
-        given = defaults(job)
+        given = names_of_the_test(job) if key == "integration_test" else defaults(job)
         targets = {given[name] for name in ("schema", "model", "model_name") if name in given}
         assert targets or key == "sample_data"
         assert all(name.startswith(f"{own}.") for name in targets), key
@@ -261,14 +268,16 @@ def test_the_integration_test_runs_everything_on_little_data(environment: Enviro
     test = jobs["integration_test"]
     calls = dict(called_jobs(test))
     assert set(calls) == {"sample_data", "training", "inference", "monitoring"}
-    assert 0 < float(defaults(test)["training_fraction"]) < 1
-    assert calls["training"]["training_fraction"] == "{{job.parameters.training_fraction}}"
+    assert 0 < float(calls["training"]["training_fraction"]) < 1
     assert {name for name, _ in entry_points(test)} == {"check_results"}
     assert needs(test, "check_results") == set(calls)
     # Every job that it starts works on the test's names, and none falls back on a default.
+    names = names_of_the_test(test) | {"source_table": "{{job.parameters.source_table}}"}
     for called, given in calls.items():
-        names = defaults(jobs[called]).keys() & {"source_table", "schema", "model", "experiment"}
-        assert {name: given.get(name) for name in names} == {name: f"{{{{job.parameters.{name}}}}}" for name in names}
+        for name in defaults(jobs[called]).keys() & names.keys():
+            assert given.get(name) == names[name], f"{called}: {name}"
+    (checked,) = (given for _, given in entry_points(test))
+    assert {name: checked[name] for name in ("schema", "model")} == {name: names[name] for name in ("schema", "model")}
 
 
 @every_environment
@@ -277,7 +286,7 @@ def test_what_a_test_trains_never_ships(environment: Environment, bundle: dict[s
     if not (environment.ships and "integration_test" in environment.jobs):
         return
     jobs = bundle["resources"]["jobs"]
-    test, training = defaults(jobs["integration_test"]), defaults(jobs["training"])
+    test, training = names_of_the_test(jobs["integration_test"]), defaults(jobs["training"])
     resources = bundle["resources"]
     real = {resources["schemas"]["schema"]["id"], resources["registered_models"]["model"]["id"]}
     for name in ("source_table", "schema", "model", "experiment"):

@@ -135,8 +135,9 @@ class JobRun:
             return str(self._text(condition["left"], key) == self._text(condition["right"], key)).lower()
         if "run_job_task" in task:
             other = task["run_job_task"]
-            parameters = {name: self._text(value, key) for name, value in other.get("job_parameters", {}).items()}
-            JobRun(self.laptop, self.bundle, other["job_id"], parameters).run()
+            own = {name: self._text(value, key) for name, value in other.get("job_parameters", {}).items()}
+            # Databricks hands them to the job that is called as well.
+            JobRun(self.laptop, self.bundle, other["job_id"], own | self.parameters).run()
             return "success"
         if task["python_wheel_task"]["entry_point"] in LEFT_OUT:
             print(f"    {self.target} {self.key}.{key} left out: it needs a workspace", flush=True)

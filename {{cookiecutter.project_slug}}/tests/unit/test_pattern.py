@@ -130,8 +130,10 @@ def test_training_reads_as_much_as_the_pattern_says(target: str) -> None:
     if "training" in jobs(target):
         share = float(parameters(target, "training")["training_fraction"])
         assert (share == 1) if TRAINS_ON[target] == "all data" else (0 < share < 1)
-    if "integration_test" in jobs(target) and "training_fraction" in parameters(target, "integration_test"):
-        assert 0 < float(parameters(target, "integration_test")["training_fraction"]) < 1
+    if "integration_test" in jobs(target):
+        calls = (task["run_job_task"] for job, task in tasks(target, "run_job_task") if job == "integration_test")
+        (training,) = (call["job_parameters"] for call in calls if call["job_id"] == "training")
+        assert 0 < float(training["training_fraction"]) < 1
 
 
 def test_an_environment_that_receives_its_model_does_not_train() -> None:
@@ -234,10 +236,11 @@ def test_every_job_parameter_that_is_read_exists(target: str) -> None:
 def test_every_called_job_has_the_parameters_it_is_given(target: str) -> None:
     for job, task in tasks(target, "run_job_task"):
         call = task["run_job_task"]
-        given = call.get("job_parameters", {}).keys()
+        given = call.get("job_parameters", {}).keys() | parameters(target, job).keys()
         assert given <= parameters(target, call["job_id"]).keys(), f"{job}.{task['task_key']}"
 
 
 def test_every_entry_point_is_used_by_a_job() -> None:
     wheels = [task["python_wheel_task"] for target in TARGETS for _, task in tasks(target, "python_wheel_task")]
     assert ENTRY_POINTS.keys() == {wheel["entry_point"] for wheel in wheels}
+    """By the task, and by Databricks, which hands the parameters of a job to the jobs that it starts."""
