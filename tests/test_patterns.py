@@ -334,18 +334,47 @@ def test_a_promotion_pulls_and_waits_for_an_approval(environment: Environment, j
 
 
 @every_environment
-def test_who_may_look_on(environment: Environment, bundle: dict[str, Any]) -> None:
+def test_who_may_look_on(environment: Environment, bundle: dict[str, Any], jobs: dict[str, Any]) -> None:
     """Data scientists see runs and experiment (permissions), and model, predictions and metrics (grants)."""
-    permissions = {entry["group_name"]: entry["level"] for entry in bundle.get("permissions", [])}
-    grants = bundle["resources"]["schemas"]["schema"].get("grants", [])
+    experiments = bundle["resources"]["experiments"]
+    lists = [resource["permissions"] for resource in (*jobs.values(), *experiments.values())]
+    permissions = [{entry["group_name"]: entry["level"] for entry in entries} for entries in lists]
+    granted = rights(bundle, "schemas")
     if not environment.reviewed:
-        assert not permissions and not grants
+        assert not any(permissions) and not granted
         return
     # Whoever approves a model before it serves prod may start jobs there, too.
-    assert permissions == {GROUP: "CAN_VIEW"} | ({APPROVERS: "CAN_RUN"} if environment.target == "prod" else {})
-    (grant,) = grants
-    assert grant["principal"] == GROUP
-    assert set(grant["privileges"]) == {"USE_SCHEMA", "SELECT", "EXECUTE"}, "read, and no more"
+    approves = environment.target == "prod"
+    on_jobs = {GROUP: "CAN_VIEW"} | ({APPROVERS: "CAN_MANAGE_RUN"} if approves else {})
+    on_experiments = {GROUP: "CAN_READ"} | ({APPROVERS: "CAN_READ"} if approves else {})
+    assert permissions == [on_jobs] * len(jobs) + [on_experiments] * len(experiments)
+    assert granted[GROUP] == {"USE_SCHEMA", "SELECT", "EXECUTE"}, "read, and no more"
+    assert granted.keys() <= {GROUP, APPROVERS}
+
+
+def rights(bundle: dict[str, Any], kind: str) -> dict[str, set[str]]:
+    """Return the privileges of each principal on a kind of resources."""
+    found: dict[str, set[str]] = {}
+    for resource in bundle["resources"][kind].values():
+        for grant in resource.get("grants", []):
+            found.setdefault(grant["principal"], set()).update(grant["privileges"])
+    return found
+
+
+@every_environment
+def test_whoever_approves_reaches_the_model(environment: Environment, bundle: dict[str, Any], project: Path) -> None:
+    """A right on a model needs USE SCHEMA and USE CATALOG. The documents grant the latter."""
+    on_model, on_schema = rights(bundle, "registered_models"), rights(bundle, "schemas")
+    if environment.target == "prod" and environment.champion == "received":
+        assert on_model == {APPROVERS: {"EXECUTE", "APPLY_TAG"}}
+        assert on_schema[APPROVERS] == {"USE_SCHEMA"}
+    else:
+        assert not on_model and APPROVERS not in on_schema
+    for principal in on_model.keys() | on_schema.keys():
+        statement = f"GRANT USE CATALOG ON CATALOG `{CATALOGS[environment.target]}` TO `{principal}`;"
+        pages = ["access.md", "cicd-setup.md"] + (["promotion.md"] if principal in on_model else [])
+        for page in pages:
+            assert statement in (project / "docs" / page).read_text(encoding="utf-8"), page
 
 
 @every_environment
