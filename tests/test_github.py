@@ -20,7 +20,7 @@ import pytest
 import yaml
 from conftest import Bake
 from helpers import PATTERNS, ROOT, TARGETS, YAMLLINT, commit, every_pattern, need, run
-from real_cli import TOKEN_OF_THE_JOB, check_workspace, hosted_answers, needs_workspace, real_programs
+from real_cli import TOKEN_OF_THE_JOB, check_workspace, hosted_answers, needs_cli, real_programs
 from stand_in import INJECTION, REACHES, STATUS, StandIns, put_program
 
 RECEIVING = ("deploy-model", "hybrid")
@@ -632,7 +632,7 @@ def test_linters_find_nothing(repository: Path) -> None:
 
 
 @pytest.mark.slow
-@needs_workspace
+@needs_cli
 @every_pattern
 def test_a_release_with_the_cli(bake_anew: Bake, tmp_path: Path, pattern: str, tokens: str) -> None:
     """The CLI logs in with what GitHub gives to the job, plans, deploys, and starts the integration test."""
