@@ -1,9 +1,11 @@
 """What tests need that run the Databricks CLI itself, against a fake workspace on this machine.
 
-Needs `databricks` and `uv` on the PATH, and in DATABRICKS_FAKE_HOST the address of a fake workspace: the CLI's own
-`libs/testserver` is one. There each token has a workspace of its own, and whoever logs in with OIDC shares one.
+Needs `databricks` and `uv` on the PATH. The workspace is that of `fake_workspace.py`, or the one whose address is in
+DATABRICKS_FAKE_HOST: the CLI's own `libs/testserver` is another. In both each token has a workspace of its own, and
+whoever logs in with OIDC shares one.
 """
 
+import functools
 import json
 import os
 import re
@@ -13,18 +15,30 @@ import uuid
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+import fake_workspace
 import pytest
 from helpers import TARGETS
 
-HOST = os.environ.get("DATABRICKS_FAKE_HOST", "")
-MISSING = [
-    *(f"no {program} on the PATH" for program in ("databricks", "uv") if shutil.which(program) is None),
-    *([] if re.match(r"http://(localhost|127\.0\.0\.1)\b", HOST) else ["no loopback address in DATABRICKS_FAKE_HOST"]),
-]
-needs_workspace = pytest.mark.skipif(bool(MISSING), reason=", ".join(MISSING))
+MISSING = [program for program in ("databricks", "uv") if shutil.which(program) is None]
+needs_cli = pytest.mark.skipif(bool(MISSING), reason=f"not on the PATH: {', '.join(MISSING)}")
 
-OIDC_TOKEN = "oauth-token"  # what the fake workspace gives for any token of a job
+OIDC_TOKEN = fake_workspace.OIDC_TOKEN  # the CLI's own workspace gives the same
 TOKEN_OF_THE_JOB = "token-of-the-job"
+
+
+@functools.cache
+def host() -> str:
+    """Return the address of the fake workspace, which is started if it has to be.
+
+    Raises:
+        ValueError: if DATABRICKS_FAKE_HOST names another machine, where tests would leave something.
+    """
+    given = os.environ.get("DATABRICKS_FAKE_HOST")
+    if given is None:
+        return fake_workspace.start()
+    if not re.match(r"http://(localhost|127\.0\.0\.1)\b", given):
+        raise ValueError(f"DATABRICKS_FAKE_HOST is {given}, no address of this machine")
+    return given
 
 
 class TokenOfTheJob(BaseHTTPRequestHandler):
@@ -55,7 +69,12 @@ def real_programs() -> dict[str, str]:
 
 def hosted_answers() -> dict[str, str]:
     """Return answers for a project in the fake workspace, with names that no other project has there."""
-    return {"project_name": f"Fraud {uuid.uuid4().hex[:8]}"} | {f"{target}_workspace_host": HOST for target in TARGETS}
+    return {"project_name": f"Fraud {uuid.uuid4().hex[:8]}"} | hosts()
+
+
+def hosts() -> dict[str, str]:
+    """Return the answers that put all environments into the fake workspace."""
+    return {f"{target}_workspace_host": host() for target in TARGETS}
 
 
 def in_workspace(slug: str, token: str = OIDC_TOKEN) -> tuple[dict[str, Any], list[str]]:
@@ -65,7 +84,7 @@ def in_workspace(slug: str, token: str = OIDC_TOKEN) -> tuple[dict[str, Any], li
     """
 
     def ask(path: str) -> Any:
-        request = urllib.request.Request(f"{HOST}/api/2.2/jobs/{path}", headers={"Authorization": f"Bearer {token}"})
+        request = urllib.request.Request(f"{host()}/api/2.2/jobs/{path}", headers={"Authorization": f"Bearer {token}"})
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 

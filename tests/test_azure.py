@@ -19,7 +19,7 @@ from azure_pipelines import Scope as ExpressionScope
 from conftest import Bake
 from helpers import YAMLLINT, clean_environment, commit, every_pattern, need, run
 from jsonschema import Draft7Validator
-from real_cli import TOKEN_OF_THE_JOB, check_workspace, hosted_answers, needs_workspace, real_programs
+from real_cli import TOKEN_OF_THE_JOB, check_workspace, hosted_answers, needs_cli, real_programs
 from stand_in import INJECTION, REACHES, STATUS, StandIns, put_program
 
 # What a person types, and what reaches a program: no shell reads it, and Azure DevOps puts no variable into it.
@@ -415,7 +415,7 @@ def test_operate(azure: Azure, parameters: dict[str, str], line: str) -> None:
 
 
 @pytest.mark.slow
-@needs_workspace
+@needs_cli
 @every_pattern
 def test_a_release_with_the_cli(bake_anew: Bake, tmp_path: Path, pattern: str, tokens: str) -> None:
     """The CLI logs in with what Azure DevOps gives to the job, plans, deploys, and starts the integration test."""

@@ -4,6 +4,8 @@ import functools
 import json
 import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,6 @@ from databricks.bundles.registered_models import RegisteredModel
 from databricks.bundles.schemas import Schema
 from helpers import (
     CHOICES,
-    ROOT,
     TARGETS,
     bundle_files,
     every_inference,
@@ -27,11 +28,15 @@ from helpers import (
 )
 
 MODELS = {"jobs": Job, "schemas": Schema, "registered_models": RegisteredModel, "experiments": MlflowExperiment}
-SCHEMA = Path(os.environ.get("BUNDLE_SCHEMA", ROOT.parent / "shared" / "bundle-schema" / "jsonschema.json"))
+# Tasks that may start again by themselves. The failure of any other is an answer, or it must not be done twice.
+MAY_START_AGAIN = {"collect", "data_profiling", "features", "predict", "receive", "sample_data"}
+SCHEMA = os.environ.get("BUNDLE_SCHEMA")
+HAS_SCHEMA = SCHEMA is not None or shutil.which("databricks") is not None
 
 every_compute = pytest.mark.parametrize("compute", CHOICES["compute"])
 needs_schema = pytest.mark.skipif(
-    not SCHEMA.exists(), reason=f"no {SCHEMA}: write one with `databricks bundle schema` and name it in BUNDLE_SCHEMA"
+    not HAS_SCHEMA,
+    reason="no databricks on the PATH to print the official schema, and no file with it in BUNDLE_SCHEMA",
 )
 
 
@@ -60,8 +65,12 @@ def declared(project: Path, target: str) -> dict[str, dict[str, Any]]:
 
 @functools.cache
 def official_schema() -> jsonschema.protocols.Validator:
-    """Return the official schema of a bundle's configuration."""
-    text = SCHEMA.read_text(encoding="utf-8")
+    """Return the official schema of a bundle's configuration, from the file in BUNDLE_SCHEMA or from the CLI."""
+    if SCHEMA is not None:
+        text = Path(SCHEMA).read_text(encoding="utf-8")
+    else:
+        command = ["databricks", "bundle", "schema"]
+        text = subprocess.run(command, capture_output=True, check=True, text=True, encoding="utf-8", timeout=60).stdout
     # Python's regular expressions do not know the classes of Unicode by name.
     schema = json.loads(text.replace(r"[\\p{L}\\p{N}]", r"[^\\W_]").replace(r"\\p{L}", r"[^\\W\\d_]"))
     return jsonschema.validators.validator_for(schema)(schema)
@@ -153,7 +162,7 @@ def test_the_official_schema_refuses(validator: Any) -> None:
 def test_every_variable_is_declared_and_used(pattern: str, compute: str, inference: str, bake: Bake) -> None:
     config = bundle_files(bake(deployment_pattern=pattern, compute=compute, inference=inference))
     variables = {name: variable for file in config.values() for name, variable in file.get("variables", {}).items()}
-    used = set(re.findall(r"\$\{var\.(\w+)\}", " ".join(text for _, text in strings(config))))
+    used = set(re.findall(r"\$\{var\.(\w+)", " ".join(text for _, text in strings(config))))
     assert used == variables.keys()
     for name, variable in variables.items():
         assert variable.get("description"), f"{name} has no description"
@@ -166,16 +175,26 @@ def test_every_variable_is_declared_and_used(pattern: str, compute: str, inferen
 
 @every_pattern
 @every_compute
-def test_each_file_is_named_after_its_resource(pattern: str, compute: str, bake: Bake) -> None:
-    """`<name>.<type>.yml`, and what a test leaves behind beside the job that needs it."""
+@every_inference
+def test_each_file_is_named_after_its_resource(pattern: str, compute: str, inference: str, bake: Bake) -> None:
+    """`<name>.<type>.yml` holds this resource and no other: the CLI recommends it at each command."""
     types = {"job": "jobs", "schema": "schemas", "registered_model": "registered_models", "experiment": "experiments"}
-    for path, config in bundle_files(bake(deployment_pattern=pattern, compute=compute)).items():
-        if path in ("databricks.yml", "resources/compute.yml"):  # the second holds variables alone
-            continue
-        name, kind, _ = path.removeprefix("resources/").split(".")
+    project = bake(deployment_pattern=pattern, compute=compute, inference=inference)
+    for path, config in bundle_files(project).items():
+        name, *kind = path.removeprefix("resources/").removesuffix(".yml").split(".")
         sections = [config, *config.get("targets", {}).values()]
-        keys = {key for section in sections for key in section.get("resources", {}).get(types[kind], {})}
-        assert keys == {name}, path
+        held = {
+            (kind, key)
+            for section in sections
+            for kind, resources in section.get("resources", {}).items()
+            for key in resources
+        }
+        if kind:
+            assert held == {(types[kind[0]], name)}, path
+        elif path == "resources/integration_test.yml":  # what belongs to one test stands together
+            assert held == {(kind, "integration_test") for kind in ("schemas", "registered_models", "experiments")}
+        else:
+            assert not held, path
 
 
 @every_pattern
@@ -192,20 +211,25 @@ def test_jobs_are_built_to_be_operated(pattern: str, inference: str, target: str
             assert job["email_notifications"][event] == ["ml-team@example.com"], key
         assert job["tags"] == {"project": "fraud-detection", "environment": target}, key
         for task in job["tasks"]:
-            if task["task_key"] in ("train", "approval", "activate"):
-                assert "max_retries" not in task, f"{key}.{task['task_key']} must not start again by itself"
+            again = "python_wheel_task" in task and task["task_key"] in MAY_START_AGAIN
+            assert task.get("max_retries") == (1 if again else None), f"{key}.{task['task_key']}"
 
 
 @every_pattern
+@every_inference
 @every_target
-def test_serverless_tasks_share_one_environment(pattern: str, target: str, bake: Bake) -> None:
-    for key, job in declared(bake(deployment_pattern=pattern), target)["jobs"].items():
+def test_serverless_tasks_share_one_environment(pattern: str, inference: str, target: str, bake: Bake) -> None:
+    for key, job in declared(bake(deployment_pattern=pattern, inference=inference), target)["jobs"].items():
         assert "job_clusters" not in job, key
         assert job["performance_target"] == ("PERFORMANCE_OPTIMIZED" if target == "dev" else "STANDARD"), key
         (environment,) = job["environments"]
         assert environment["spec"] == {"environment_version": "5", "dependencies": ["../dist/*.whl"]}, key
         for task in job["tasks"]:
-            assert ("environment_key" in task) == ("python_wheel_task" in task), f"{key}.{task['task_key']}"
+            where, wheel = f"{key}.{task['task_key']}", "python_wheel_task" in task
+            assert ("environment_key" in task) == wheel, where
+            # Serverless compute starts a failed task again, without `max_retries` as well.
+            final = wheel and task["task_key"] not in MAY_START_AGAIN
+            assert task.get("disable_auto_optimization", False) == final, where
             assert not {"job_cluster_key", "libraries"} & task.keys(), f"{key}.{task['task_key']}"
 
 
@@ -238,7 +262,7 @@ def test_classic_tasks_share_one_cluster(pattern: str, target: str, cloud: str, 
             libraries = [{"whl": "../dist/*.whl"}] if "python_wheel_task" in task else None
             assert task.get("libraries") == libraries, f"{key}.{task['task_key']}"
             assert task.get("job_cluster_key") == (libraries and shared["job_cluster_key"]), f"{key}.{task['task_key']}"
-            assert "environment_key" not in task, f"{key}.{task['task_key']}"
+            assert not {"environment_key", "disable_auto_optimization"} & task.keys(), f"{key}.{task['task_key']}"
 
 
 def test_a_cluster_that_lives_on_gets_every_change(bake: Bake) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import Bake
 from helpers import clean_environment, commit, every_pattern, run
-from real_cli import check_workspace, hosted_answers, needs_workspace, real_programs
+from real_cli import check_workspace, hosted_answers, needs_cli, real_programs
 from stand_in import StandIns
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not on the PATH")
@@ -240,7 +240,7 @@ def test_the_command_is_clean_and_explains_itself(desk: Desk, pattern: str) -> N
 
 
 @pytest.mark.slow
-@needs_workspace
+@needs_cli
 @every_pattern
 def test_a_release_with_the_cli(bake_anew: Bake, tmp_path: Path, pattern: str) -> None:
     """The CLI validates, plans, deploys, and starts the integration test."""

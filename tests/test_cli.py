@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 from conftest import Bake
-from helpers import COMBINATIONS, PATTERNS, TARGETS, clean_environment, commit, load_bundle
+from helpers import CHOICES, COMBINATIONS, PATTERNS, TARGETS, clean_environment, commit, load_bundle, run
 from product import answers, covering_pairs
-from real_cli import HOST, needs_workspace
+from real_cli import host, hosts, needs_cli
 
-pytestmark = [pytest.mark.slow, needs_workspace]
+pytestmark = [pytest.mark.slow, needs_cli]
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Workspace:
 
     def get(self, path: str) -> Any:
         """Ask the workspace itself."""
-        request = urllib.request.Request(HOST + path, headers={"Authorization": f"Bearer {self.token}"})
+        request = urllib.request.Request(host() + path, headers={"Authorization": f"Bearer {self.token}"})
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
@@ -67,8 +68,7 @@ def project_of(bake_anew: Bake) -> Callable[[str], Path]:
 
     def make(pattern: str) -> Path:
         if pattern not in projects:
-            hosts = {f"{target}_workspace_host": HOST for target in TARGETS}
-            projects[pattern] = bake_anew(deployment_pattern=pattern, **hosts)
+            projects[pattern] = bake_anew(deployment_pattern=pattern, **hosts())
             commit(projects[pattern])
         return projects[pattern]
 
@@ -89,11 +89,17 @@ def workspace(request: pytest.FixtureRequest, project_of: Callable[[str], Path],
     return Workspace(project, target, tmp_path, f"token-{uuid.uuid4().hex}")
 
 
-def test_validates_without_a_warning(workspace: Workspace) -> None:
-    result = workspace.databricks("bundle", "validate", "--strict")
+def calm(result: subprocess.CompletedProcess[str]) -> str:
+    """Return what the CLI printed, once it is seen that it found nothing to say."""
     printed = result.stdout + result.stderr
-    assert f"Target: {workspace.target}" in printed
-    assert not re.search(r"\b(warning|error)\b", printed, re.IGNORECASE), printed
+    assert not re.search(r"\b(recommendation|warning|error)s?\b", printed, re.IGNORECASE), printed
+    return printed
+
+
+def test_the_cli_has_nothing_to_say(workspace: Workspace) -> None:
+    assert f"Target: {workspace.target}" in calm(workspace.databricks("bundle", "validate", "--strict"))
+    for command in (("plan",), ("deploy", "--auto-approve"), ("plan",), ("summary",)):
+        calm(workspace.databricks("bundle", *command))
 
 
 def plain(value: Any, resources: dict[str, Any]) -> Any:
@@ -181,6 +187,18 @@ def test_deploys_and_runs(workspace: Workspace) -> None:
         submitted = workspace.get(f"/api/2.2/jobs/runs/get?run_id={run}")
         assert str(submitted["job_id"]) == str(resources["jobs"][key]["id"])
 
+    # Whoever looks on may look, whoever approves may start jobs and reaches the model, and nobody else may anything.
+    allowed = groups_of(workspace, f"jobs/{resources['jobs']['inference']['id']}")
+    scientists, approvers = {"data-scientists": "CAN_VIEW"}, {"model-approvers": "CAN_MANAGE_RUN"}
+    assert allowed == {"dev": {}, "staging": scientists, "prod": scientists | approvers}[workspace.target]
+    schema = workspace.get(f"/api/2.1/unity-catalog/permissions/schema/{resources['schemas']['schema']['id']}")
+    granted = {entry["principal"]: set(entry["privileges"]) for entry in schema.get("privilege_assignments", [])}
+    assert granted.get("data-scientists") == (
+        None if workspace.target == "dev" else {"USE_SCHEMA", "SELECT", "EXECUTE"}
+    )
+    approved_here = "promotion" in resources["jobs"] and workspace.target == "prod"
+    assert granted.get("model-approvers") == ({"USE_SCHEMA"} if approved_here else None)
+
     # A job that the pattern does not have here cannot be started, by whatever name.
     everything = {"sample_data", "training", "promotion", "inference", "monitoring", "integration_test"}
     for key in sorted(everything - resources["jobs"].keys()):
@@ -188,17 +206,57 @@ def test_deploys_and_runs(workspace: Workspace) -> None:
         assert f'"{key}" not found' in refused.stdout + refused.stderr
 
 
-def calm(printed: str) -> str:
-    """Return what the CLI printed, once it is seen that it holds no warning and no error."""
-    assert not re.search(r"\b(warning|error)\b", printed, re.IGNORECASE), printed
-    return printed
+def groups_of(workspace: Workspace, what: str) -> dict[str, str]:
+    """Return what groups may do with a job or an experiment; admins, who may do everything, are left out."""
+    entries = workspace.get(f"/api/2.0/permissions/{what}")["access_control_list"]
+    return {
+        entry["group_name"]: entry["all_permissions"][0]["permission_level"]
+        for entry in entries
+        if entry.get("group_name", "admins") != "admins"
+    }
+
+
+def test_one_group_may_look_on_and_approve(bake_anew: Bake, tmp_path: Path) -> None:
+    group = {"data_scientists_group": "everybody", "model_approvers_group": "everybody"}
+    project = bake_anew(deployment_pattern="hybrid", **group, **hosts())
+    commit(project)
+    workspace = Workspace(project, "prod", tmp_path, f"token-{uuid.uuid4().hex}")
+    calm(workspace.databricks("bundle", "deploy", "--auto-approve"))
+    assert "0 to add, 0 to change, 0 to delete" in workspace.databricks("bundle", "plan").stdout
+    job = workspace.read("bundle", "summary")["resources"]["jobs"]["promotion"]["id"]
+    assert groups_of(workspace, f"jobs/{job}") == {"everybody": "CAN_MANAGE_RUN"}
+
+
+@pytest.mark.parametrize("compute", CHOICES["compute"])
+def test_people_get_what_they_need_and_no_more(compute: str, bake_anew: Bake, tmp_path: Path) -> None:
+    """Jobs run the wheel, so staging and prod get no file. In dev there is a notebook, and the package it installs."""
+    project = bake_anew(compute=compute, **hosts())
+    commit(project)
+    for target in TARGETS:
+        workspace = Workspace(project, target, tmp_path, f"token-{uuid.uuid4().hex}")
+        workspace.databricks("bundle", "deploy", "--auto-approve")
+        state = project / ".databricks" / "bundle" / target / "deployment.json"
+        sent = {file["local_path"] for file in json.loads(state.read_text(encoding="utf-8"))["files"] or []}
+        if target != "dev":
+            assert sent == set()
+            continue
+        folders = {name.split("/")[0] for name in sent}
+        assert folders - {"hatch_build.py"} == {"databricks.yml", "notebooks", "pyproject.toml", "resources", "src"}
+        for name in sent:  # as far as the notebook sees them, which says `%pip install ..`
+            (tmp_path / "files" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(project / name, tmp_path / "files" / name)
+        built = run("uv", "build", "--wheel", "--out-dir", tmp_path / "dist", cwd=tmp_path / "files")
+        assert built.returncode == 0, built.stdout
+        (wheel,) = (tmp_path / "dist").glob("*.whl")
+        (deployed,) = (project / "dist").glob("*.whl")
+        assert ZipFile(wheel).namelist() == ZipFile(deployed).namelist()
 
 
 @pytest.mark.parametrize("combination", covering_pairs(), ids=lambda combination: "-".join(combination.values()))
 def test_every_pair_of_answers_is_deployed_and_destroyed(
     combination: dict[str, str], bake_anew: Bake, tmp_path: Path
 ) -> None:
-    project = bake_anew(**answers(combination) | {f"{target}_workspace_host": HOST for target in TARGETS})
+    project = bake_anew(**answers(combination) | hosts())
     commit(project)
     shared = f"token-{uuid.uuid4().hex}"
     workspaces = [
@@ -206,12 +264,11 @@ def test_every_pair_of_answers_is_deployed_and_destroyed(
         for target in TARGETS
     ]
     for workspace in workspaces:
-        result = workspace.databricks("bundle", "validate", "--strict")
-        calm(result.stdout + result.stderr)
+        calm(workspace.databricks("bundle", "validate", "--strict"))
         plan = workspace.databricks("bundle", "plan").stdout
         (wanted,) = re.findall(r"Plan: (\d+) to add, 0 to change, 0 to delete", plan)
-        result = workspace.databricks("bundle", "deploy", "--auto-approve")
-        assert f"{wanted} created, 0 changed, 0 deleted" in calm(result.stdout + result.stderr)
+        deployed = calm(workspace.databricks("bundle", "deploy", "--auto-approve"))
+        assert f"{wanted} created, 0 changed, 0 deleted" in deployed
         assert "0 to add, 0 to change, 0 to delete" in workspace.databricks("bundle", "plan").stdout
 
     # Nothing of one target took the place of another's, be it in the same workspace.

@@ -20,7 +20,7 @@ import pytest
 import yaml
 from conftest import Bake
 from helpers import PATTERNS, ROOT, TARGETS, YAMLLINT, commit, every_pattern, need, run
-from real_cli import TOKEN_OF_THE_JOB, check_workspace, hosted_answers, needs_workspace, real_programs
+from real_cli import TOKEN_OF_THE_JOB, check_workspace, hosted_answers, needs_cli, real_programs
 from stand_in import INJECTION, REACHES, STATUS, StandIns, put_program
 
 RECEIVING = ("deploy-model", "hybrid")
@@ -605,6 +605,22 @@ def test_actions_are_pinned_by_commit_and_named_by_version(repository: Path) -> 
             assert re.fullmatch(r"\s*- uses: [\w-]+/[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), (path, line)
 
 
+def test_the_template_is_tested_with_the_cli_of_its_projects(bake: Bake) -> None:
+    """Without it the tests of the bundles would skip on GitHub."""
+
+    def versions(folder: Path) -> set[str]:
+        texts = [path.read_text(encoding="utf-8") for path in (folder / ".github" / "workflows").glob("*.yml")]
+        return set(re.findall(r"databricks/setup-cli@.*", "\n".join(texts)))
+
+    (version,) = versions(ROOT)
+    assert versions(bake(ci_provider="github-actions")) == {version}
+    test = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8"))["jobs"]["test"]
+    steps = [step.get("uses", step.get("run", "")).partition("@")[0] for step in test["steps"]]
+    assert steps.index("databricks/setup-cli") < steps.index("python tasks.py test")
+    assert {step["if"] for step in test["steps"] if "if" in step} == {"runner.os == 'Linux'"}
+    assert any(system.startswith("ubuntu") for system in test["strategy"]["matrix"]["os"])
+
+
 def test_linters_find_nothing(repository: Path) -> None:
     need("actionlint", "shellcheck", "zizmor")  # actionlint hands the scripts to shellcheck
     folder = repository / ".github"
@@ -632,7 +648,7 @@ def test_linters_find_nothing(repository: Path) -> None:
 
 
 @pytest.mark.slow
-@needs_workspace
+@needs_cli
 @every_pattern
 def test_a_release_with_the_cli(bake_anew: Bake, tmp_path: Path, pattern: str, tokens: str) -> None:
     """The CLI logs in with what GitHub gives to the job, plans, deploys, and starts the integration test."""

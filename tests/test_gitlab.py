@@ -16,7 +16,7 @@ import pytest
 import yaml
 from conftest import Bake
 from helpers import PATTERNS, YAMLLINT, clean_environment, commit, every_pattern, need, run
-from real_cli import check_workspace, hosted_answers, needs_workspace, real_programs
+from real_cli import check_workspace, hosted_answers, needs_cli, real_programs
 from stand_in import StandIns, put_program
 
 RUNNER = "gitlab-ci-local@4.70.1"
@@ -251,7 +251,7 @@ def test_operations_run_one_command(target: str, pipeline: Pipeline) -> None:
 
 
 @pytest.mark.slow
-@needs_workspace
+@needs_cli
 @every_pattern
 def test_a_release_with_the_cli(pattern: str, pipeline: Pipeline) -> None:
     """The CLI logs in with the token of the job, plans, deploys, and starts the integration test."""

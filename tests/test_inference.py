@@ -76,9 +76,8 @@ def test_the_integration_test_asks_the_endpoint_and_removes_its_own(pattern: str
         assert found["inference"]["depends_on"] == [{"task_key": "ask_endpoint"}]
         assert found["ask_endpoint"]["depends_on"] == [{"task_key": "training"}]
         assert found["check_endpoint"]["depends_on"] == [{"task_key": "check_results"}]
-        defaults = {parameter["name"]: parameter["default"] for parameter in job["parameters"]}
-        real = defaults["model"] == bundle["resources"]["registered_models"]["model"]["id"]
-        assert defaults["keep_endpoint"] == ("true" if real else "false")
+        given = found["check_endpoint"]["python_wheel_task"]["named_parameters"]
+        assert given["keep_endpoint"] is (given["model"] == bundle["resources"]["registered_models"]["model"]["id"])
 
 
 # Projects that are set up and run

@@ -143,6 +143,12 @@ def called_jobs(job: dict[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
             yield call["job_id"], call.get("job_parameters", {})
 
 
+def names_of_the_test(job: dict[str, Any]) -> dict[str, str]:
+    """Return what the integration test works on: the names that it hands to the training."""
+    given = dict(called_jobs(job))["training"] | {"source_table": defaults(job)["source_table"]}
+    return {name: given[name] for name in ("source_table", "schema", "model", "experiment")}
+
+
 def test_the_table_is_complete() -> None:
     assert [(line.pattern, line.target) for line in TABLE] == [
         (pattern, target) for pattern in ("deploy-code", "deploy-model", "hybrid") for target in TARGETS
@@ -193,7 +199,8 @@ def test_the_model_is_trained_or_received(environment: Environment, jobs: dict[s
     for key, job in jobs.items():
         for called, given in called_jobs(job):
             assert called in jobs, f"{key} calls {called}"
-            assert given.keys() <= defaults(jobs[called]).keys(), f"{key} calls {called}"
+            # Databricks hands the parameters of a job to the jobs that it starts, whether they declare them or not.
+            assert given.keys() | defaults(job).keys() <= defaults(jobs[called]).keys(), f"{key} calls {called}"
 
 
 @every_environment
@@ -236,7 +243,7 @@ def test_every_job_writes_into_its_own_catalog(environment: Environment, bundle:
     for kind in ("schemas", "registered_models"):
         assert all(resource["catalog_name"] == own for resource in bundle["resources"][kind].values())
     for key, job in bundle["resources"]["jobs"].items():
-        given = defaults(job)
+        given = names_of_the_test(job) if key == "integration_test" else defaults(job)
         targets = {given[name] for name in ("schema", "model", "model_name") if name in given}
         assert targets or key == "sample_data"
         assert all(name.startswith(f"{own}.") for name in targets), key
@@ -261,14 +268,16 @@ def test_the_integration_test_runs_everything_on_little_data(environment: Enviro
     test = jobs["integration_test"]
     calls = dict(called_jobs(test))
     assert set(calls) == {"sample_data", "training", "inference", "monitoring"}
-    assert 0 < float(defaults(test)["training_fraction"]) < 1
-    assert calls["training"]["training_fraction"] == "{{job.parameters.training_fraction}}"
+    assert 0 < float(calls["training"]["training_fraction"]) < 1
     assert {name for name, _ in entry_points(test)} == {"check_results"}
     assert needs(test, "check_results") == set(calls)
     # Every job that it starts works on the test's names, and none falls back on a default.
+    names = names_of_the_test(test) | {"source_table": "{{job.parameters.source_table}}"}
     for called, given in calls.items():
-        names = defaults(jobs[called]).keys() & {"source_table", "schema", "model", "experiment"}
-        assert {name: given.get(name) for name in names} == {name: f"{{{{job.parameters.{name}}}}}" for name in names}
+        for name in defaults(jobs[called]).keys() & names.keys():
+            assert given.get(name) == names[name], f"{called}: {name}"
+    (checked,) = (given for _, given in entry_points(test))
+    assert {name: checked[name] for name in ("schema", "model")} == {name: names[name] for name in ("schema", "model")}
 
 
 @every_environment
@@ -277,7 +286,7 @@ def test_what_a_test_trains_never_ships(environment: Environment, bundle: dict[s
     if not (environment.ships and "integration_test" in environment.jobs):
         return
     jobs = bundle["resources"]["jobs"]
-    test, training = defaults(jobs["integration_test"]), defaults(jobs["training"])
+    test, training = names_of_the_test(jobs["integration_test"]), defaults(jobs["training"])
     resources = bundle["resources"]
     real = {resources["schemas"]["schema"]["id"], resources["registered_models"]["model"]["id"]}
     for name in ("source_table", "schema", "model", "experiment"):
@@ -325,18 +334,47 @@ def test_a_promotion_pulls_and_waits_for_an_approval(environment: Environment, j
 
 
 @every_environment
-def test_who_may_look_on(environment: Environment, bundle: dict[str, Any]) -> None:
+def test_who_may_look_on(environment: Environment, bundle: dict[str, Any], jobs: dict[str, Any]) -> None:
     """Data scientists see runs and experiment (permissions), and model, predictions and metrics (grants)."""
-    permissions = {entry["group_name"]: entry["level"] for entry in bundle.get("permissions", [])}
-    grants = bundle["resources"]["schemas"]["schema"].get("grants", [])
+    experiments = bundle["resources"]["experiments"]
+    lists = [resource["permissions"] for resource in (*jobs.values(), *experiments.values())]
+    permissions = [{entry["group_name"]: entry["level"] for entry in entries} for entries in lists]
+    granted = rights(bundle, "schemas")
     if not environment.reviewed:
-        assert not permissions and not grants
+        assert not any(permissions) and not granted
         return
     # Whoever approves a model before it serves prod may start jobs there, too.
-    assert permissions == {GROUP: "CAN_VIEW"} | ({APPROVERS: "CAN_RUN"} if environment.target == "prod" else {})
-    (grant,) = grants
-    assert grant["principal"] == GROUP
-    assert set(grant["privileges"]) == {"USE_SCHEMA", "SELECT", "EXECUTE"}, "read, and no more"
+    approves = environment.target == "prod"
+    on_jobs = {GROUP: "CAN_VIEW"} | ({APPROVERS: "CAN_MANAGE_RUN"} if approves else {})
+    on_experiments = {GROUP: "CAN_READ"} | ({APPROVERS: "CAN_READ"} if approves else {})
+    assert permissions == [on_jobs] * len(jobs) + [on_experiments] * len(experiments)
+    assert granted[GROUP] == {"USE_SCHEMA", "SELECT", "EXECUTE"}, "read, and no more"
+    assert granted.keys() <= {GROUP, APPROVERS}
+
+
+def rights(bundle: dict[str, Any], kind: str) -> dict[str, set[str]]:
+    """Return the privileges of each principal on a kind of resources."""
+    found: dict[str, set[str]] = {}
+    for resource in bundle["resources"][kind].values():
+        for grant in resource.get("grants", []):
+            found.setdefault(grant["principal"], set()).update(grant["privileges"])
+    return found
+
+
+@every_environment
+def test_whoever_approves_reaches_the_model(environment: Environment, bundle: dict[str, Any], project: Path) -> None:
+    """A right on a model needs USE SCHEMA and USE CATALOG. The documents grant the latter."""
+    on_model, on_schema = rights(bundle, "registered_models"), rights(bundle, "schemas")
+    if environment.target == "prod" and environment.champion == "received":
+        assert on_model == {APPROVERS: {"EXECUTE", "APPLY_TAG"}}
+        assert on_schema[APPROVERS] == {"USE_SCHEMA"}
+    else:
+        assert not on_model and APPROVERS not in on_schema
+    for principal in on_model.keys() | on_schema.keys():
+        statement = f"GRANT USE CATALOG ON CATALOG `{CATALOGS[environment.target]}` TO `{principal}`;"
+        pages = ["access.md", "cicd-setup.md"] + (["promotion.md"] if principal in on_model else [])
+        for page in pages:
+            assert statement in (project / "docs" / page).read_text(encoding="utf-8"), page
 
 
 @every_environment

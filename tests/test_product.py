@@ -16,7 +16,7 @@ import pytest
 from conftest import Bake
 from helpers import TARGETS, bundle_files, files, strings
 from product import OPTIONS, answers, combinations, compile_once, render
-from test_bundle import MODELS, SCHEMA, complaints, declared, official_schema
+from test_bundle import HAS_SCHEMA, MODELS, complaints, declared, needs_schema, official_schema
 from test_rendered import BATCH_FILES, CI_FILES, DEFAULT_FILES, REALTIME_FILES, RECEIVES, RECEIVING_FILES
 
 # What a project has only for some answers, besides the files of test_rendered.py: (option, its answers) -> files.
@@ -47,6 +47,7 @@ class Rendered:
     combination: dict[str, str]
     digest: str
     problems: list[str]
+    complaints: list[str]  # of the official schema, where there is one
 
 
 def expected_files(combination: dict[str, str]) -> set[str]:
@@ -90,6 +91,12 @@ def code_problems(project: Path, resources: dict[str, dict[str, Any]]) -> list[s
                         problems.append(f"{target} {key}: pyproject.toml has no entry point {name}")
                     elif wheel["named_parameters"].keys() != parameters_of(package / f"{name}.py"):
                         problems.append(f"{target} {key}: parameters of {name} differ from its function's")
+                if call := task.get("run_job_task"):
+                    called = list(found["jobs"].values())[call["job_id"] - 1]  # a number, see `declared`
+                    # Databricks adds the parameters of the job itself.
+                    handed = call["job_parameters"].keys() | {parameter["name"] for parameter in job["parameters"]}
+                    unknown = handed - {parameter["name"] for parameter in called["parameters"]}
+                    problems += [f"{target} {key}.{task['task_key']}: {name} is not declared" for name in unknown]
             given = {parameter["name"] for parameter in job["parameters"]}
             asked = set(re.findall(r"\{\{job\.parameters\.(\w+)\}\}", " ".join(text for _, text in strings(job))))
             problems += [f"{target} {key}: parameter {name}" for name in sorted(given ^ asked)]
@@ -97,10 +104,10 @@ def code_problems(project: Path, resources: dict[str, dict[str, Any]]) -> list[s
 
 
 def bundle_problems(project: Path) -> list[str]:
-    """Hold the bundle of every target against the typed models, the official schema, its variables and the code."""
+    """Hold the bundle of every target against the typed models, its variables and the code."""
     config = bundle_files(project)
     variables = {name for file in config.values() for name in file.get("variables", {})}
-    used = set(re.findall(r"\$\{var\.(\w+)\}", " ".join(text for _, text in strings(config))))
+    used = set(re.findall(r"\$\{var\.(\w+)", " ".join(text for _, text in strings(config))))
     problems = [f"variable {name} is not declared, or not used" for name in sorted(variables ^ used)]
     resources = {target: declared(project, target) for target in TARGETS}  # fails on what is not defined
     for target, found in resources.items():
@@ -110,14 +117,18 @@ def bundle_problems(project: Path) -> list[str]:
                     MODELS[kind].from_dict(resource)
                 except ValueError as error:
                     problems.append(f"{target} {kind}.{key}: {error}")
-    if SCHEMA.exists():
-        validator = official_schema()
-        merged = [{"bundle": {"name": "project"}, "resources": found} for found in resources.values()]
-        problems += [complaint for part in (*config.values(), *merged) for complaint in complaints(validator, part)]
     return problems + code_problems(project, resources)
 
 
-CHECKED: dict[str, list[str]] = {}  # problems by the digest of bundle and code, which CI providers have in common
+def schema_complaints(project: Path) -> list[str]:
+    """Hold the bundle files, and the merged resources of every target, against the official schema."""
+    merged = [{"bundle": {"name": "project"}, "resources": declared(project, target)} for target in TARGETS]
+    parts = (*bundle_files(project).values(), *merged)
+    return [complaint for part in parts for complaint in complaints(official_schema(), part)]
+
+
+# Problems and complaints by the digest of bundle and code, which CI providers have in common.
+CHECKED: dict[str, tuple[list[str], list[str]]] = {}
 
 
 def look_at(combination: dict[str, str], folder: Path) -> Rendered:
@@ -131,9 +142,10 @@ def look_at(combination: dict[str, str], folder: Path) -> Rendered:
     bundle = {name: data for name, data in content.items() if name.startswith(("databricks.yml", "resources/", "src/"))}
     digest = hash_of(bundle)
     if digest not in CHECKED:
-        CHECKED[digest] = bundle_problems(project)
+        CHECKED[digest] = bundle_problems(project), schema_complaints(project) if HAS_SCHEMA else []
     shutil.rmtree(folder)
-    return Rendered(combination, hash_of(content), problems + CHECKED[digest])
+    problems_of_bundle, complaints_of_schema = CHECKED[digest]
+    return Rendered(combination, hash_of(content), problems + problems_of_bundle, complaints_of_schema)
 
 
 def hash_of(content: dict[str, bytes]) -> str:
@@ -156,6 +168,12 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> list[Rendered]:
 
 def test_every_combination_is_as_it_should_be(rendered: list[Rendered]) -> None:
     broken = {json.dumps(project.combination): project.problems[:5] for project in rendered if project.problems}
+    assert not dict(list(broken.items())[:5]), f"{len(broken)} of {len(rendered)} combinations"
+
+
+@needs_schema
+def test_every_combination_follows_the_official_schema(rendered: list[Rendered]) -> None:
+    broken = {json.dumps(project.combination): project.complaints[:5] for project in rendered if project.complaints}
     assert not dict(list(broken.items())[:5]), f"{len(broken)} of {len(rendered)} combinations"
 
 

@@ -64,6 +64,7 @@ resources/compute.yml
 resources/experiment.experiment.yml
 resources/inference.job.yml
 resources/integration_test.job.yml
+resources/integration_test.yml
 resources/model.registered_model.yml
 resources/monitoring.job.yml
 resources/sample_data.job.yml
