@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import Bake
-from helpers import COMBINATIONS, PATTERNS, TARGETS, clean_environment, commit, load_bundle
+from helpers import COMBINATIONS, PATTERNS, TARGETS, clean_environment, commit, load_bundle, lock
 from product import answers, covering_pairs
 from real_cli import HOST, needs_workspace
 
@@ -70,6 +70,7 @@ def project_of(bake_anew: Bake) -> Callable[[str], Path]:
             hosts = {f"{target}_workspace_host": HOST for target in TARGETS}
             projects[pattern] = bake_anew(deployment_pattern=pattern, **hosts)
             commit(projects[pattern])
+            lock(projects[pattern])
         return projects[pattern]
 
     return make
@@ -200,6 +201,7 @@ def test_every_pair_of_answers_is_deployed_and_destroyed(
 ) -> None:
     project = bake_anew(**answers(combination) | {f"{target}_workspace_host": HOST for target in TARGETS})
     commit(project)
+    lock(project)
     shared = f"token-{uuid.uuid4().hex}"
     workspaces = [
         Workspace(project, target, tmp_path, shared if combination["workspaces"] == "one" else f"{shared}-{target}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Bake
-from helpers import CHOICES, run
+from helpers import CHOICES, lock, run
 
 pytestmark = pytest.mark.slow
 
@@ -56,13 +56,6 @@ COMPUTE = {"serverless environment 5": "serverless", "ML runtime 18 LTS": "class
 # Before it, copies between workspaces (3.12), logins with OIDC (3.13) and UDFs on the newest runtimes (3.15) failed.
 MINIMUM_MLFLOW = "3.15"
 PLATFORM = ("--python-version", "3.12", "--python-platform", "x86_64-manylinux_2_28", "--only-binary", ":all:")
-
-
-def lock(project: Path, *arguments: str, **variables: str) -> None:
-    result = run("uv", "lock", *arguments, cwd=project, **variables)
-    if re.search("error sending request|dns error|Failed to fetch|offline", result.stdout):
-        pytest.skip("no package registry can be reached")
-    assert result.returncode == 0, result.stdout
 
 
 def build(project: Path, folder: Path, **variables: str) -> Path:
