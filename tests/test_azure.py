@@ -17,7 +17,7 @@ import pytest
 from azure_pipelines import Pipeline, Result, UnknownConstructError, evaluate, read
 from azure_pipelines import Scope as ExpressionScope
 from conftest import Bake
-from helpers import YAMLLINT, clean_environment, commit, every_pattern, need, run
+from helpers import YAMLLINT, clean_environment, commit, every_pattern, lock, need, run
 from jsonschema import Draft7Validator
 from real_cli import TOKEN_OF_THE_JOB, check_workspace, hosted_answers, needs_cli, real_programs
 from stand_in import INJECTION, REACHES, STATUS, StandIns, put_program
@@ -420,6 +420,7 @@ def test_operate(azure: Azure, parameters: dict[str, str], line: str) -> None:
 def test_a_release_with_the_cli(bake_anew: Bake, tmp_path: Path, pattern: str, tokens: str) -> None:
     """The CLI logs in with what Azure DevOps gives to the job, plans, deploys, and starts the integration test."""
     project = bake_anew(deployment_pattern=pattern, ci_provider="azure-devops", **hosted_answers())
+    lock(project)
     azure = in_azure(project, tmp_path, real_programs())
     azure.inherited = clean_environment(DATABRICKS_CACHE_ENABLED="false")
     job = {"System.TeamFoundationCollectionUri": tokens, "System.HostType": "build", "System.PlanId": "plan"}

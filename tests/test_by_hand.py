@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Bake
-from helpers import clean_environment, commit, every_pattern, run
+from helpers import clean_environment, commit, every_pattern, lock, run
 from real_cli import check_workspace, hosted_answers, needs_cli, real_programs
 from stand_in import StandIns
 
@@ -245,6 +245,7 @@ def test_the_command_is_clean_and_explains_itself(desk: Desk, pattern: str) -> N
 def test_a_release_with_the_cli(bake_anew: Bake, tmp_path: Path, pattern: str) -> None:
     """The CLI validates, plans, deploys, and starts the integration test."""
     rendered = bake_anew(deployment_pattern=pattern, ci_provider="none", **hosted_answers())
+    lock(rendered)
     desk = desk_with(rendered, tmp_path, real_programs(), f"token-{uuid.uuid4().hex}")
     result = desk.release(*CODE, answer="Ada Example\n")
     assert result.returncode == 0, result.stdout

@@ -14,7 +14,7 @@ from zipfile import ZipFile
 
 import pytest
 from conftest import Bake
-from helpers import CHOICES, COMBINATIONS, PATTERNS, TARGETS, clean_environment, commit, load_bundle, run
+from helpers import CHOICES, COMBINATIONS, PATTERNS, TARGETS, clean_environment, commit, load_bundle, lock, run
 from product import answers, covering_pairs
 from real_cli import host, hosts, needs_cli
 
@@ -70,6 +70,7 @@ def project_of(bake_anew: Bake) -> Callable[[str], Path]:
         if pattern not in projects:
             projects[pattern] = bake_anew(deployment_pattern=pattern, **hosts())
             commit(projects[pattern])
+            lock(projects[pattern])
         return projects[pattern]
 
     return make
@@ -258,6 +259,7 @@ def test_every_pair_of_answers_is_deployed_and_destroyed(
 ) -> None:
     project = bake_anew(**answers(combination) | hosts())
     commit(project)
+    lock(project)
     shared = f"token-{uuid.uuid4().hex}"
     workspaces = [
         Workspace(project, target, tmp_path, shared if combination["workspaces"] == "one" else f"{shared}-{target}")

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Bake
-from helpers import PATTERNS, ROOT, TARGETS, YAMLLINT, commit, every_pattern, need, run
+from helpers import PATTERNS, ROOT, TARGETS, YAMLLINT, commit, every_pattern, lock, need, run
 from real_cli import TOKEN_OF_THE_JOB, check_workspace, hosted_answers, needs_cli, real_programs
 from stand_in import INJECTION, REACHES, STATUS, StandIns, put_program
 
@@ -653,6 +653,7 @@ def test_linters_find_nothing(repository: Path) -> None:
 def test_a_release_with_the_cli(bake_anew: Bake, tmp_path: Path, pattern: str, tokens: str) -> None:
     """The CLI logs in with what GitHub gives to the job, plans, deploys, and starts the integration test."""
     project = bake_anew(deployment_pattern=pattern, ci_provider="github-actions", **hosted_answers())
+    lock(project)
     github = put_on_github(project, tmp_path, real_programs())
     # What uv needs to find its package registry and its cache.
     settings = re.compile(r"(UV|PIP|SSL)_.*|.*_proxy", re.IGNORECASE)

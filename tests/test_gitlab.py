@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Bake
-from helpers import PATTERNS, YAMLLINT, clean_environment, commit, every_pattern, need, run
+from helpers import PATTERNS, YAMLLINT, clean_environment, commit, every_pattern, lock, need, run
 from real_cli import check_workspace, hosted_answers, needs_cli, real_programs
 from stand_in import StandIns, put_program
 
@@ -51,6 +51,8 @@ def pipeline(runner: Path, bake_anew: Bake, tmp_path_factory: pytest.TempPathFac
         if (pattern, reviewed, real) not in projects:
             answers = {"deployment_pattern": pattern, "ci_provider": "gitlab-ci"} | (hosted_answers() if real else {})
             project = projects[pattern, reviewed, real] = bake_anew(**answers)
+            if real:
+                lock(project)
             commit(project)
             origin = tmp_path_factory.mktemp("origin") / "project.git"
             for arguments in (

@@ -29,7 +29,6 @@ FILES = {
         .gitlab-ci.yml .gitlab/install-databricks-cli.sh .gitlab/release-code.yml renovate.json
     """,
     ("ci_provider", "none"): "release.py",
-    ("compute", "classic"): "hatch_build.py",
     ("deployment_pattern", "deploy-model"): "docs/large-network.md",
 }
 RELEASES_MODELS = {

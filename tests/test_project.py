@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from conftest import Bake
 from deltalake import DeltaTable
-from helpers import PATTERNS, TARGETS, commit, run
+from helpers import PATTERNS, TARGETS, commit, lock, run
 
 pytestmark = pytest.mark.slow
 
@@ -179,6 +179,7 @@ def test_the_wheel_of_classic_compute_has_the_date_of_its_newest_source(bake_ane
     """The Databricks CLI makes its version of that date, so that a cluster which lives on gets each change once."""
     root = bake_anew(compute="classic")
     commit(root)
+    lock(root)
     source = root / "src" / "fraud_detection" / "train.py"
 
     def date_of_wheel() -> float:
@@ -188,9 +189,10 @@ def test_the_wheel_of_classic_compute_has_the_date_of_its_newest_source(bake_ane
 
     first = date_of_wheel()
     assert date_of_wheel() == first
-    later = first + 60
-    os.utime(source, (later, later))
-    assert date_of_wheel() == later
+    for number, changed in enumerate((source, root / "uv.lock"), start=1):
+        later = first + 60 * number
+        os.utime(changed, (later, later))
+        assert date_of_wheel() == later
 
 
 def test_commands_explain_themselves(project: Project) -> None:

@@ -49,6 +49,7 @@ docs/deployment-pattern.md
 docs/onboarding.md
 docs/operations.md
 docs/releasing.md
+hatch_build.py
 local/__init__.py
 local/__main__.py
 local/access.py
