@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from importlib import import_module
@@ -57,7 +57,11 @@ class Deployment:
     target: str
     workspace: Workspace
     identity: str
-    bundle: dict[str, Any] = field(default_factory=dict)
+    bundle: dict[str, Any]
+
+    @property
+    def catalog(self) -> str:
+        return self.bundle["var"]["catalog"]
 
     @property
     def model(self) -> str:
@@ -93,9 +97,13 @@ class Account:
         match = re.search(r"GRANT ([A-Z, ]+) ON (CATALOG|SCHEMA|FUNCTION) (\S+) TO `(.+)`", statement)
         if match is None or "<catalog>" in match[3]:  # a table of the team's own, which is no matter of models
             return
-        named = re.fullmatch(r"<.*?(dev|staging|prod|service principal)>", match[4])
-        principal = identity_of(named[1].replace("service principal", "prod")) if named else match[4]
         securable = match[3].replace("`", "").replace("dev_<name>_", "")
+        if match[4].startswith("<application"):  # the one of the catalog
+            catalog = securable.split(".")[0]
+            principal = next(d.identity for d in self.deployments.values() if d.catalog == catalog)
+        else:
+            named = re.fullmatch(r"<identity of (\w+)>", match[4])
+            principal = identity_of(named[1]) if named else match[4]
         for metastore in {id(d.workspace.metastore): d.workspace.metastore for d in self.deployments.values()}.values():
             metastore.grant(principal, match[1].split(","), securable)
 
@@ -107,7 +115,7 @@ class Account:
         old = deployment.workspace
         for other in self.deployments.values():
             other.workspace.members.add(deployment.identity)
-        elsewhere = Metastore(GROUPS, owners={deployment.bundle["var"]["catalog"]: "owner of the catalogs"})
+        elsewhere = Metastore(GROUPS, owners={deployment.catalog: "owner of the catalogs"})
         workspace = Workspace(f"{target}-elsewhere", 2000, Path(mkdtemp()) / "state", elsewhere, set(old.members))
         self.servers.enter_context(serving(workspace))
         self.serve(workspace)
@@ -121,7 +129,6 @@ class Account:
         """Create or update the resources of a target as its identity. Nothing runs."""
         deployment = self.deployments[target]
         metastore, identity = deployment.workspace.metastore, deployment.identity
-        deployment.bundle = load_bundle(self.root, target)
         resources = deployment.bundle["resources"]
         for schema in resources["schemas"].values():
             metastore.create_schema(identity, schema["id"])
@@ -266,21 +273,18 @@ class Account:
 def account(root: Path, workspaces: int, realtime: bool) -> Iterator[Account]:
     """Start the workspaces of the project in `root`, three or one, that share a metastore."""
     folder = Path(mkdtemp())
-    metastore = Metastore(GROUPS)
-    for target in TARGETS:
-        metastore.owners[load_bundle(root, target)["var"]["catalog"]] = "owner of the catalogs"
+    bundles = {target: load_bundle(root, target) for target in TARGETS}
+    catalogs = list(dict.fromkeys(bundle["var"]["catalog"] for bundle in bundles.values()))
+    metastore = Metastore(GROUPS, owners=dict.fromkeys(catalogs, "owner of the catalogs"))
     people = {SCIENTIST, APPROVER, OUTSIDER}
     places = [
-        Workspace(
-            name, 1000 + number, folder / name, metastore, people | set(map(identity_of, TARGETS[number::workspaces]))
-        )
+        Workspace(name, number, folder / name, metastore, people | set(map(identity_of, TARGETS[number::workspaces])))
         for number, name in enumerate(TARGETS[:workspaces])
     ]
     deployments = {
-        target: Deployment(target, places[number % workspaces], identity_of(target))
+        target: Deployment(target, places[number % workspaces], identity_of(target), bundles[target])
         for number, target in enumerate(TARGETS)
     }
-    catalogs = list(metastore.owners)
     with serving(*places), spark_server(catalogs):
         if sys.platform == "linux":
             forkserver.ensure_running()

@@ -19,7 +19,7 @@ from mlflow.protos.databricks_uc_registry_service_pb2 import UcModelRegistryServ
 from mlflow.utils.proto_json_utils import message_to_json, parse_dict
 from mlflow.utils.rest_utils import extract_api_info_for_service
 
-PAGE = 2  # versions in a page of search results, so that a third one is on the next page
+PAGE = 1  # versions in a page of search results, so that a second one is on the next page
 # Databricks documentation, "Apply tags to Unity Catalog securable objects".
 MOST_TAGS, LONGEST_TAG = 50, 1000
 
@@ -52,6 +52,10 @@ class Version:
     tags: dict[str, str]
     files: dict[str, bytes] = field(default_factory=dict)
 
+    @property
+    def ready(self) -> bool:
+        return self.message.status == messages.READY
+
 
 @dataclass
 class Model:
@@ -61,6 +65,7 @@ class Model:
     description: str
     versions: dict[int, Version] = field(default_factory=dict)
     aliases: dict[str, int] = field(default_factory=dict)
+    newest: int = 0  # numbers are never given twice
 
 
 @dataclass
@@ -72,6 +77,7 @@ class Metastore:
     models: dict[str, Model] = field(default_factory=dict)
     grants: dict[str, set[tuple[str, str]]] = field(default_factory=dict)  # (principal, privilege) by securable
     lock: RLock = field(default_factory=RLock)
+    uploads_left: int | None = None  # after that many files the next is refused, as if a machine had died
 
     # --- privileges
 
@@ -234,7 +240,8 @@ class Registry:
             raise missing(f"Logged model '{request.model_id}'")
         tags: dict[str, str] = {}
         self.metastore.set_tags(tags, {tag.key: tag.value for tag in request.tags})
-        number = 1 + max(model.versions, default=0)
+        model.newest += 1
+        number = model.newest
         now = round(1000 * time.time())
         message = messages.ModelVersion(
             name=request.name,
@@ -338,9 +345,8 @@ class Registry:
         name = f"{catalog}.{schema}.{model}"
         self.metastore.need(identity, ("CREATE_MODEL_VERSION",) if writes else ("EXECUTE",), name)
         version = self.metastore.version(name, number)
-        ready = version.message.status == messages.READY
-        if ready == writes:
-            raise denied(f"Version {number} of {name} is {'' if ready else 'not '}finalized.")
+        if version.ready == writes:
+            raise denied(f"Version {number} of {name} is {'' if version.ready else 'not '}finalized.")
         return version, "/".join(rest)
 
     def list_files(self, identity: str, path: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import mlflow
 from account import APPROVER, OUTSIDER, SCIENTIST, TARGETS, Account, account, identity_of
 
 from local.jobs import JobError
+from PACKAGE import registry
 
 DAY_ONE = date(2026, 3, 2)
 WEEK = timedelta(days=7)
@@ -110,16 +111,45 @@ class Story:
             promise(self.life.served(target) == {previous: 100}, "and the endpoint serves it, and nothing else")
 
     def status(self, target: str) -> None:
-        """Whoever may look sees what serves."""
-        lines = dict(
-            line.rsplit(maxsplit=1)
-            for line in self.life.type(SCIENTIST, "status", "--target", target).splitlines()
-            if len(line.split()) > 1
-        )
-        promise(
-            lines["champion"] == str(self.aliases(target)["champion"]), f"a data scientist sees what serves {target}"
-        )
+        """Whoever may look sees what serves, and each environment answers for itself."""
+        for deployment in self.life.deployments.values():
+            deployment.workspace.calls.clear()
+        table = self.life.type(SCIENTIST, "status").splitlines()
+        row = next(line.split()[1:] for line in table if line.startswith("champion"))
+        champions = [str(self.aliases(target).get("champion", "-")) for target in TARGETS]
+        promise(row == champions, f"a data scientist sees that versions {', '.join(champions)} serve")
+        for deployment in self.life.deployments.values():
+            asked = {
+                path for who, _, path in deployment.workspace.calls if who == SCIENTIST and "unity-catalog" in path
+            }
+            promise(asked, f"the workspace of {deployment.target} was asked")
         refused("USE_CATALOG", lambda: self.life.type(OUTSIDER, "status", "--target", target))
+
+    def history(self, target: str) -> None:
+        """Every version is seen with its tags, although a search answers in pages and without tags."""
+        deployment = self.life.deployments[target]
+        with self.life.working_as(identity_of(target), target):
+            found = registry.versions(registry.connect(), deployment.model)
+        numbers = sorted(self.life.versions(target), reverse=True)
+        promise([int(version.version) for version in found] == numbers, f"all of {len(numbers)} versions are found")
+        promise(all(version.tags["git_commit"] is not None for version in found), "with their tags")
+
+    def interrupted(self, target: str, source: str, today: date) -> None:
+        """The machine of a promotion dies while files are copied: the next run makes one version of it, not two."""
+        deployment = self.life.deployments[target]
+        catalog, schema, _ = deployment.model.split(".")
+        scratch = f"{catalog}.{schema}.interrupted"
+        metastore = deployment.workspace.metastore
+        metastore.create_model(deployment.identity, scratch, "")
+        given = {"run_date": today, "source_version": self.aliases(source)["champion"], "model_name": scratch}
+        metastore.uploads_left = 3
+        refused("no longer valid", lambda: self.life.run(target, "promotion", **given))
+        metastore.uploads_left = None
+        statuses = [version.ready for version in metastore.models[scratch].versions.values()]
+        promise(statuses == [False], "a version without its files is left behind")
+        refused("waits for an approval", lambda: self.life.run(target, "promotion", **given))
+        statuses = [version.ready for version in metastore.models[scratch].versions.values()]
+        promise(statuses == [True], "the next run has replaced it")
 
 
 def deploy_code(story: Story) -> None:
@@ -139,6 +169,7 @@ def deploy_code(story: Story) -> None:
     few = {"run_date": today, "days": 60, "training_fraction": 0.01}
     refused("did not pass", lambda: story.life.run("prod", "training", **few))
     promise(story.aliases("prod") == {"champion": 2, "previous": 1, "challenger": 3}, "the gate held")
+    story.history("prod")
     story.roll_back("prod")
     story.status("prod")
 
@@ -157,8 +188,10 @@ def deploy_model(story: Story) -> None:
         today, previous = today + WEEK, number
         for target in TARGETS:
             story.sample(target, today)
+    story.history("prod")
     story.roll_back("prod")
     story.status("prod")
+    story.interrupted("staging", "dev", today - WEEK)
 
 
 def hybrid(story: Story) -> None:
@@ -173,6 +206,7 @@ def hybrid(story: Story) -> None:
         story.receives("prod", "staging", today, previous)
         story.use("prod", today)
         today, previous = today + WEEK, number
+    story.history("prod")
     story.roll_back("prod")
     story.status("prod")
 
@@ -202,7 +236,6 @@ def main() -> None:
     print(f"{pattern}, {inference}, {workspaces} workspaces, MLflow {mlflow.__version__}", flush=True)
     with account(Path.cwd(), int(workspaces), realtime=inference != "batch") as life:
         life.grant_what_the_documents_say()
-        life.grant("GRANT USE CATALOG, CREATE SCHEMA ON CATALOG `dev` TO `data-scientists`")
         for target in TARGETS:
             life.deploy(target)
         story = Story(life, pattern, life.realtime)

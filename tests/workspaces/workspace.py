@@ -112,6 +112,10 @@ class Workspace:
         with self.metastore.lock:
             version, name = self.registry.located(request.args["as"], path, writes=method == "PUT")
             if method == "PUT":
+                if self.metastore.uploads_left is not None:
+                    self.metastore.uploads_left -= 1
+                    if self.metastore.uploads_left < 0:
+                        raise ApiError(403, "FORBIDDEN", "This address is no longer valid.")
                 version.files[name] = request.get_data()
                 return b""
             if name not in version.files:
