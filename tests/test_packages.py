@@ -31,6 +31,7 @@ NEIGHBOURS = {
     "serverless environment 5": {
         "azure-identity": "1.20.0",
         "boto3": "1.40.45",
+        "databricks-connect": "18.0.*",
         "google-cloud-storage": "3.7.0",
         "googleapis-common-protos": "1.65.0",
         "grpcio-status": "1.67.0",
