@@ -233,6 +233,7 @@ def test_people_get_what_they_need_and_no_more(compute: str, bake_anew: Bake, tm
     """Jobs run the wheel, so staging and prod get no file. In dev there is a notebook, and the package it installs."""
     project = bake_anew(compute=compute, **hosts())
     commit(project)
+    lock(project)
     for target in TARGETS:
         workspace = Workspace(project, target, tmp_path, f"token-{uuid.uuid4().hex}")
         workspace.databricks("bundle", "deploy", "--auto-approve")
@@ -241,8 +242,8 @@ def test_people_get_what_they_need_and_no_more(compute: str, bake_anew: Bake, tm
         if target != "dev":
             assert sent == set()
             continue
-        folders = {name.split("/")[0] for name in sent}
-        assert folders - {"hatch_build.py"} == {"databricks.yml", "notebooks", "pyproject.toml", "resources", "src"}
+        files = {"databricks.yml", "hatch_build.py", "pyproject.toml", "uv.lock"}
+        assert {name.split("/")[0] for name in sent} == {"notebooks", "resources", "src"} | files
         for name in sent:  # as far as the notebook sees them, which says `%pip install ..`
             (tmp_path / "files" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(project / name, tmp_path / "files" / name)
