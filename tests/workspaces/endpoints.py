@@ -42,7 +42,7 @@ class WorkspaceEndpoints(serving.Endpoints):
             (known for known in self.known if f"/{known}" in path or f"/{self.known[known]['id']}" in path), None
         )
         if name is not None and identity != self.owners[name] and not self.may_query(identity, name, path, method):
-            raise denied(f"{identity} has no permission on endpoint {name}.")
+            raise denied(f"{identity} does not have CAN_MANAGE on endpoint {name}.")
         try:
             answer = self.handle(method, path, body)
         except serving.ApiError as error:
