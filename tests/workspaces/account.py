@@ -23,12 +23,12 @@ from typing import Any
 import mlflow
 from metastore import ApiError, Metastore, denied
 from mlflow.utils.rest_utils import get_workspace_client
+from task_process import execute_as
 from workspace import Workspace, serving
 
 from local import jobs
 from local.bundle import load_bundle
 from local.engine import STATE, open_session, spark_server
-from local.task import TaskRun, execute
 from PACKAGE import models, tables
 
 TARGETS = ("dev", "staging", "prod")
@@ -42,12 +42,6 @@ DATABRICKS = {"MLFLOW_TRACKING_URI": "databricks", "MLFLOW_REGISTRY_URI": "datab
 def identity_of(target: str) -> str:
     """Return who deploys a target, and whom its jobs run as: in dev a data scientist, else a service principal."""
     return SCIENTIST if target == "dev" else f"service-principal-of-{target}"
-
-
-def execute_as(environment: dict[str, str], run: TaskRun) -> None:
-    """Run a task in this process, with the variables that a job of a workspace has."""
-    os.environ.update(environment)
-    execute(run)
 
 
 @dataclass
@@ -146,8 +140,8 @@ class Account:
         for number, (key, job) in enumerate(resources["jobs"].items(), start=100 * (1 + TARGETS.index(target))):
             deployment.workspace.jobs[number] = job | {"key": key, "target": target}
 
-    def run(self, target: str, job: str, identity: str = "", **parameters: object) -> None:
-        """Run a job of a target to its end, started by `identity` (by default the one that deploys).
+    def run(self, target: str, job: str, identity: str = "", until: str | None = None, **parameters: object) -> None:
+        """Run a job of a target to its end or to a task, started by `identity` (by default the one that deploys).
 
         Raises:
             jobs.JobError: if a task fails.
@@ -160,7 +154,7 @@ class Account:
             name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in parameters.items()
         }
         jobs.execute = partial(execute_as, deployment.environment(deployment.identity))
-        jobs.JobRun(self.laptop, deployment.bundle, job, texts).run()
+        jobs.JobRun(self.laptop, deployment.bundle, job, texts).run(until)
 
     def may_run(self, identity: str, deployment: Deployment) -> bool:
         allowed = {
@@ -287,6 +281,7 @@ def account(root: Path, workspaces: int, realtime: bool) -> Iterator[Account]:
     }
     with serving(*places), spark_server(catalogs):
         if sys.platform == "linux":
+            jobs.PROCESSES.set_forkserver_preload(["task_process"])
             forkserver.ensure_running()
         started = Account(root, deployments, realtime)
         for place in places:

@@ -115,7 +115,8 @@ class Story:
         own, previous = identity_of(target), self.aliases(target)["previous"]
         refused("does not have", lambda: self.life.type(SCIENTIST, "rollback", "--target", target))
         self.life.type(own, "rollback", "--target", target, "--reason", "too many complaints")
-        promise(self.aliases(target) == {"champion": previous}, f"version {previous} serves again")
+        after = self.aliases(target)
+        promise(after["champion"] == previous and "previous" not in after, f"version {previous} serves again")
         if self.realtime:
             promise(self.life.served(target) == {previous: 100}, "and the endpoint serves it, and nothing else")
 
@@ -156,7 +157,7 @@ class Story:
         metastore.uploads_left = None
         statuses = [version.ready for version in metastore.models[scratch].versions.values()]
         promise(statuses == [False], "a version without its files is left behind")
-        refused("waits for an approval", lambda: self.life.run(target, "promotion", **given))
+        self.life.run(target, "promotion", until="receive", **given)
         statuses = [version.ready for version in metastore.models[scratch].versions.values()]
         promise(statuses == [True], "the next run has replaced it")
 
@@ -175,7 +176,7 @@ def deploy_code(story: Story) -> None:
     story.train("prod", today)
     promise(story.aliases("prod") == {"champion": 2, "previous": 1}, "the second training serves in prod")
     story.use("prod", today)
-    few = {"run_date": today, "days": 60, "training_fraction": 0.01}
+    few = {"run_date": today, "days": 60, "training_fraction": 0.05}
     refused("did not pass", lambda: story.life.run("prod", "training", **few))
     promise(story.aliases("prod") == {"champion": 2, "previous": 1, "challenger": 3}, "the gate held")
     story.history("prod")
