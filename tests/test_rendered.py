@@ -49,6 +49,7 @@ docs/deployment-pattern.md
 docs/onboarding.md
 docs/operations.md
 docs/releasing.md
+docs/scoring.md
 local/__init__.py
 local/__main__.py
 local/access.py
@@ -104,6 +105,7 @@ tests/unit/test_features.py
 tests/unit/test_models.py
 tests/unit/test_monitor.py
 tests/unit/test_pattern.py
+tests/unit/test_predict.py
 tests/unit/test_registry.py
 tests/unit/test_report.py
 tests/unit/test_sample_data.py
@@ -122,7 +124,7 @@ RECEIVING_FILES = {
 }
 RECEIVES = {"deploy-model", "hybrid"}
 # What scores tables, and what serves requests.
-BATCH_FILES = {"src/fraud_detection/predict.py"}
+BATCH_FILES = {"docs/scoring.md", "src/fraud_detection/predict.py", "tests/unit/test_predict.py"}
 REALTIME_FILES = {
     *("docs/serving.md", "local/serving.py", "local/serving_story.py"),
     *(f"src/fraud_detection/{name}.py" for name in ("ask_endpoint", "check_endpoint", "collect", "serving")),
