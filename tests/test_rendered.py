@@ -46,9 +46,11 @@ docs/access.md
 docs/cicd-setup.md
 docs/compute.md
 docs/deployment-pattern.md
+docs/first-deployment.md
 docs/onboarding.md
 docs/operations.md
 docs/releasing.md
+docs/scoring.md
 hatch_build.py
 local/__init__.py
 local/__main__.py
@@ -106,6 +108,7 @@ tests/unit/test_features.py
 tests/unit/test_models.py
 tests/unit/test_monitor.py
 tests/unit/test_pattern.py
+tests/unit/test_predict.py
 tests/unit/test_registry.py
 tests/unit/test_report.py
 tests/unit/test_sample_data.py
@@ -124,7 +127,7 @@ RECEIVING_FILES = {
 }
 RECEIVES = {"deploy-model", "hybrid"}
 # What scores tables, and what serves requests.
-BATCH_FILES = {"src/fraud_detection/predict.py"}
+BATCH_FILES = {"docs/scoring.md", "src/fraud_detection/predict.py", "tests/unit/test_predict.py"}
 REALTIME_FILES = {
     *("docs/serving.md", "local/serving.py", "local/serving_story.py"),
     *(f"src/fraud_detection/{name}.py" for name in ("ask_endpoint", "check_endpoint", "collect", "serving")),

@@ -6,7 +6,7 @@ from typing import Any
 from .bundle import load_bundle, target_names
 
 HEAD = "| in | who | reads | writes | jobs |"
-JOBS = {"CAN_VIEW": "sees them", "CAN_RUN": "starts them", "CAN_MANAGE": "manages them"}
+JOBS = {"CAN_VIEW": "sees them", "CAN_MANAGE_RUN": "starts them", "CAN_MANAGE": "manages them"}
 READS = {"SELECT": "tables", "EXECUTE": "model"}
 WRITES = {"MODIFY": "tables", "APPLY_TAG": "tags of the model", "MANAGE": "grants"}
 
@@ -52,7 +52,13 @@ def _rows(bundle: dict[str, Any]) -> list[list[str]]:
         for grant in resource.get("grants", [])
         for privilege in grant["privileges"]
     ]
-    levels = {permission["group_name"]: permission["level"] for permission in bundle.get("permissions", [])}
+    levels = {
+        name: entry["level"]
+        for job in resources["jobs"].values()
+        for entry in job.get("permissions", [])
+        for field, name in entry.items()
+        if field != "level"
+    }
     return [deployer] + [
         [
             target,

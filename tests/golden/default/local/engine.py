@@ -3,13 +3,9 @@
 import json
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 STATE = ".local"
@@ -44,8 +40,7 @@ def spark_server(catalogs: list[str]) -> Iterator[None]:
     server.start(background=True)
     os.environ["SPARK_REMOTE"] = f"sc://127.0.0.1:{server.listening_address[1]}"
     try:
-        with _models_one_at_a_time():
-            yield
+        yield
     finally:
         from pyspark.sql import SparkSession
 
@@ -53,34 +48,6 @@ def spark_server(catalogs: list[str]) -> Iterator[None]:
         if (session := SparkSession.getActiveSession()) is not None:
             session.stop()
         server.stop()
-
-
-@contextmanager
-def _models_one_at_a_time() -> Iterator[None]:
-    """Let this process, in whose threads Sail runs UDFs, load models one after the other.
-
-    The UDF of MLflow copies its model to a folder that is named after the model and the number of the process. Two
-    threads would copy at the same time, and one read what the other has half written. A number comes again one day,
-    so nothing is left there.
-    """
-    pyfunc = import_module("mlflow.pyfunc")
-    load, lock = pyfunc.load_model, Lock()
-
-    def load_alone(*args: Any, **kwargs: Any) -> Any:
-        with lock:
-            return load(*args, **kwargs)
-
-    def clean() -> None:
-        for folder in Path(tempfile.gettempdir(), "mlflow").glob(f"*/{os.getpid()}"):
-            shutil.rmtree(folder, ignore_errors=True)
-
-    clean()
-    vars(pyfunc)["load_model"] = load_alone
-    try:
-        yield
-    finally:
-        vars(pyfunc)["load_model"] = load
-        clean()
 
 
 def open_session(lakehouse: Path) -> Any:

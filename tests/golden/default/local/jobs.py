@@ -26,6 +26,7 @@ JOB_FIELDS = {
 TASK_FIELDS = {
     *("task_key", "description", "depends_on", "environment_key", "max_retries", "min_retry_interval_millis"),
     *("timeout_seconds", "python_wheel_task", "condition_task", "run_job_task", "job_cluster_key", "libraries"),
+    "disable_auto_optimization",
 }
 # Entry points that ask a service of the workspace which has no stand-in here. They hand nothing on to other tasks.
 LEFT_OUT = {"data_profiling"}
@@ -128,8 +129,9 @@ class JobRun:
             return str(self._text(condition["left"], key) == self._text(condition["right"], key)).lower()
         if "run_job_task" in task:
             other = task["run_job_task"]
-            parameters = {name: self._text(value, key) for name, value in other.get("job_parameters", {}).items()}
-            JobRun(self.laptop, self.bundle, other["job_id"], parameters).run()
+            own = {name: self._text(value, key) for name, value in other.get("job_parameters", {}).items()}
+            # Databricks hands them to the job that is called as well.
+            JobRun(self.laptop, self.bundle, other["job_id"], own | self.parameters).run()
             return "success"
         if task["python_wheel_task"]["entry_point"] in LEFT_OUT:
             print(f"    {self.target} {self.key}.{key} left out: it needs a workspace", flush=True)

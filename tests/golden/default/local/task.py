@@ -53,7 +53,7 @@ def execute(run: TaskRun) -> None:
 
 
 def _runtime(values: Path) -> ModuleType:
-    """Return what `databricks.sdk.runtime` offers a task here: `dbutils.jobs.taskValues.set`."""
+    """Return what `databricks.sdk.runtime` offers a task of a job: `dbutils.jobs.taskValues.set`."""
 
     def set_value(key: str, value: Any) -> None:
         known = json.loads(values.read_text(encoding="utf-8")) if values.exists() else {}
@@ -63,4 +63,5 @@ def _runtime(values: Path) -> ModuleType:
     module.dbutils = SimpleNamespace(  # type: ignore[attr-defined]
         jobs=SimpleNamespace(taskValues=SimpleNamespace(set=set_value))
     )
+    module.is_local_implementation = False  # type: ignore[attr-defined]
     return module

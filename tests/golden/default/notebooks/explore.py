@@ -7,6 +7,7 @@
 # MAGIC
 # MAGIC Before: `databricks bundle deploy`, then run the jobs `sample_data`, `training` and `inference` of dev.
 # MAGIC Open the repository as a Git folder in the workspace, so that the cell below finds the package. Run it again after a change below `src/`.
+# MAGIC The deployment leaves a copy of both as well, in `.bundle` of your home folder. The next one writes over what you change there.
 
 # COMMAND ----------
 

@@ -75,6 +75,7 @@ def task_values() -> Iterator[dict[str, Any]]:
     runtime = ModuleType("databricks.sdk.runtime")
     task_values = SimpleNamespace(set=lambda key, value: values.update({key: value}))
     vars(runtime)["dbutils"] = SimpleNamespace(jobs=SimpleNamespace(taskValues=task_values))
+    vars(runtime)["is_local_implementation"] = False
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "databricks.sdk.runtime", runtime)
         yield values

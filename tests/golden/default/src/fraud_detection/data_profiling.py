@@ -34,6 +34,7 @@ def data_profiling(schema: str) -> None:
         profile = DataProfilingConfig(
             output_schema_id=workspace.schemas.get(schema).schema_id or "",
             time_series=TimeSeriesConfig("event_time", [AggregationGranularity.AGGREGATION_GRANULARITY_1_DAY]),
+            skip_builtin_dashboard=True,  # it would lie in the folder of the job's identity, where nobody looks
         )
         workspace.data_quality.create_monitor(Monitor("table", table, data_profiling_config=profile))
         logger.info("Data profiling of %s.predictions begins", schema)

@@ -52,6 +52,7 @@ def bin_conditions(name: str, profile: dict[str, Any]) -> list[Column]:
             column.isNull() | ~column.isin(profile["values"]),
         ]
     edges = profile["edges"]
+    column = F.nanvl(column, F.lit(None))  # Spark sorts NaN behind all numbers, pandas takes it for a null
     between = [(column > low) & (column <= high) for low, high in pairwise(edges)]
     return [column <= edges[0], *between, column > edges[-1], column.isNull()]
 

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import subprocess
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import mlflow
 import pandas as pd
 from mlflow.tracking import MlflowClient
+from mlflow.utils.rest_utils import get_workspace_client
 
 from . import registry
 
@@ -45,6 +46,7 @@ class Target:
             os.environ.update(environment(Path.cwd()))
         else:
             os.environ["DATABRICKS_HOST"] = self.host
+            get_workspace_client.cache_clear()  # MLflow would go on talking to the workspace of the target before
             mlflow.set_tracking_uri("databricks")
         return registry.connect()
 
@@ -140,6 +142,17 @@ def roll_back(target: Target, by: str, reason: str) -> str:
     )
 
 
+def short_enough(text: str) -> str:
+    """Return a text that fits into a tag.
+
+    Raises:
+        ArgumentTypeError: if it does not.
+    """
+    if len(text) > registry.LONGEST_TAG:
+        raise ArgumentTypeError(f"has {len(text)} characters: write at most {registry.LONGEST_TAG}")
+    return text
+
+
 def parse_arguments() -> Namespace:
     parser = ArgumentParser(prog="models", description="What serves where, releases of model versions, and rollback.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -150,8 +163,8 @@ def parse_arguments() -> Namespace:
     show.add_argument("--target", choices=TARGETS, help="one environment only")
     for command in deciding:
         command.add_argument("--target", choices=TARGETS, required=True)
-        command.add_argument("--reason", default="not given", help="recorded on the model version")
-        command.add_argument("--by", default=getpass.getuser(), help="who decides, if it is not you")
+        command.add_argument("--reason", type=short_enough, default="not given", help="recorded on the version")
+        command.add_argument("--by", type=short_enough, default=getpass.getuser(), help="who decides, if not you")
     for command in (*asking, *deciding):
         command.add_argument("--local", action="store_true", help="the laptop, not a workspace")
     return parser.parse_args()

@@ -7,6 +7,7 @@ from typing import Any
 
 import mlflow
 import pandas as pd
+from mlflow.models import Model
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -89,8 +90,8 @@ def monitor(source_table: str, schema: str, model: str, experiment: str, run_dat
     """
     client = registry.connect()
     champion = registry.get(client, model, registry.CHAMPION)
-    info = mlflow.models.get_model_info(f"models:/{model}/{champion.version}")
-    baseline = (info.metadata or {})["baseline"]
+    metadata = Model.load(f"models:/{model}/{champion.version}").metadata or {}
+    baseline = metadata["baseline"]
     limits = load_config()["monitoring"]
     start = run_date - timedelta(days=limits["window_days"])
 

@@ -1,9 +1,14 @@
 """Task `predict`: batch inference with the champion."""
 
 import logging
+from collections.abc import Callable
 from datetime import date, timedelta
 
 import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.pyfunc import PyFuncModel
+from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from . import registry, tables
@@ -12,6 +17,20 @@ from .features import FEATURES
 from .task import run
 
 logger = logging.getLogger(__name__)
+
+
+def scorer(model: PyFuncModel) -> Callable[[Column], Column]:
+    """Return the Spark function that gives the probability of 1 for a struct of FEATURES.
+
+    The pickled model travels inside the function. So workers fetch nothing, which is what serverless compute fails at.
+    Each task unpickles it once, then scores batch after batch. `predict` of MLflow holds them against the signature.
+    """
+
+    @F.pandas_udf("double")  # type: ignore[call-overload]  # whose types know no structs
+    def score(inputs: pd.DataFrame) -> pd.Series:
+        return pd.Series(np.asarray(model.predict(inputs))[:, 1])
+
+    return score
 
 
 def predict(schema: str, model: str, run_date: date, days: int, git_commit: str) -> None:
@@ -26,9 +45,7 @@ def predict(schema: str, model: str, run_date: date, days: int, git_commit: str)
     champion = registry.get(client, model, registry.CHAMPION)
     spark = tables.spark_session()
     # The version, not the alias: every row of this run is scored by one model, even if the champion changes meanwhile.
-    score = mlflow.pyfunc.spark_udf(
-        spark, f"models:/{model}/{champion.version}", result_type="array<double>", env_manager="local"
-    )
+    score = scorer(mlflow.pyfunc.load_model(f"models:/{model}/{champion.version}"))
     period = tables.days("event_date", run_date - timedelta(days=days), run_date)
     rows = (
         tables.read(spark, f"{schema}.features")
@@ -37,7 +54,7 @@ def predict(schema: str, model: str, run_date: date, days: int, git_commit: str)
             "transaction_id",
             "event_time",
             "event_date",
-            score(F.struct(*FEATURES))[1].alias(SCORE),
+            score(F.struct(*FEATURES)).alias(SCORE),
             F.lit(model).alias("model_name"),
             F.lit(int(champion.version)).alias("model_version"),
             F.lit(git_commit).alias("git_commit"),

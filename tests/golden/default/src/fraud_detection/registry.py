@@ -1,6 +1,8 @@
 """The model registry: aliases of a registered model, and what each version must be able to answer."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import mlflow
@@ -21,8 +23,32 @@ LINEAGE = {
 }
 
 
+# Databricks documentation, "Apply tags to Unity Catalog securable objects": a value has at most 1000 characters.
+LONGEST_TAG = 1000
+
+
 class RegistryError(RuntimeError):
-    """The registry is not in the state that the step needs."""
+    """The registry is not in the state that the step needs, or does not let this identity do it."""
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Say what to grant where the registry refuses what is done inside; also a decorator.
+
+    Raises:
+        RegistryError: instead of the refusal. Unity Catalog refuses also what does not exist, to who may not see it.
+    """
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "PERMISSION_DENIED":
+            raise
+        refusal = error.message.partition(" Config: ")[0].rstrip(".")  # the SDK adds how it logged in
+        raise RegistryError(
+            f"{refusal}. Check the name, or grant this identity what it lacks: reading a model needs "
+            "USE CATALOG, USE SCHEMA and EXECUTE, approving it APPLY TAG as well. New versions and aliases need the "
+            "owner of the model, the identity that deploys. See docs/access.md."
+        ) from None
 
 
 def connect() -> MlflowClient:
@@ -37,6 +63,7 @@ def is_missing(error: MlflowException) -> bool:
     return error.error_code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
 
 
+@explained()
 def find(client: MlflowClient, model: str, alias: str) -> ModelVersion | None:
     """Return the version that `alias` of `model` points at, or None where the model or the alias does not exist."""
     try:
@@ -47,11 +74,12 @@ def find(client: MlflowClient, model: str, alias: str) -> ModelVersion | None:
         raise
 
 
+@explained()
 def get(client: MlflowClient, model: str, alias_or_version: str) -> ModelVersion:
     """Return the version of `model` with this alias or number.
 
     Raises:
-        RegistryError: if there is none.
+        RegistryError: if there is none, or this identity may not see it.
     """
     try:
         if alias_or_version.isdigit():
@@ -64,8 +92,30 @@ def get(client: MlflowClient, model: str, alias_or_version: str) -> ModelVersion
         raise RegistryError(f"{model} has no version with the {kind} '{alias_or_version}'.") from None
 
 
+@explained()
+def versions(client: MlflowClient, model: str) -> list[ModelVersion]:
+    """Return every version of `model` with its tags, the newest first."""
+    # Unity Catalog answers a search in pages, and leaves out tags and aliases.
+    found = client.search_model_versions(f"name='{model}'")
+    numbers = [int(version.version) for version in found]
+    while found.token:
+        found = client.search_model_versions(f"name='{model}'", page_token=found.token)
+        numbers += [int(version.version) for version in found]
+    return [client.get_model_version(model, str(number)) for number in sorted(numbers, reverse=True)]
+
+
+@explained()
 def tag(client: MlflowClient, version: ModelVersion, **tags: object) -> None:
-    """Set tags of a model version."""
+    """Set tags of a model version.
+
+    Raises:
+        RegistryError: if a value is longer than the registry keeps. Then none is set.
+    """
+    for key, value in tags.items():
+        if len(str(value)) > LONGEST_TAG:
+            raise RegistryError(
+                f"{key} has {len(str(value))} characters, and a tag has at most {LONGEST_TAG}: make it shorter."
+            )
     for key, value in tags.items():
         client.set_model_version_tag(version.name, version.version, key, str(value))
 
@@ -75,6 +125,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+@explained()
 def challenge(client: MlflowClient, version: ModelVersion) -> None:
     """Make `version` the challenger of its model: it has passed nothing yet, and nobody has approved it."""
     tag(client, version, validation_status="PENDING", challenged_at=now())
@@ -109,6 +160,7 @@ def check(client: MlflowClient, model: str, number: str) -> None:
         raise RegistryError(f"Version {number} of {model} is not the challenger any more, {other}: start it again.")
 
 
+@explained()
 def activate(client: MlflowClient, model: str, number: str) -> tuple[ModelVersion, ModelVersion | None]:
     """Make the validated challenger `number` of `model` its champion, and the champion before it `previous`.
 
@@ -145,6 +197,7 @@ def way_back(client: MlflowClient, model: str) -> tuple[ModelVersion, ModelVersi
     return champion, previous
 
 
+@explained()
 def roll_back(client: MlflowClient, model: str, by: str, reason: str) -> tuple[ModelVersion, ModelVersion]:
     """Make `previous` of `model` its champion again; run again after an interruption, it ends in the same state.
 

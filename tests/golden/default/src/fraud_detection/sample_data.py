@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from pyspark.sql import functions as F
 
-from . import tables
+from . import data, tables
 from .task import run
 
 logger = logging.getLogger(__name__)
@@ -99,7 +99,8 @@ def sample_data(source_table: str, run_date: date, days: int, rows_per_day: int,
         logger.info("%s is complete up to %s", source_table, run_date)
         return
     rows = pd.concat([generate_day(day, rows_per_day, seed, drift) for day in missing], ignore_index=True)
-    tables.replace(spark.createDataFrame(rows), source_table, tables.days("event_time", first, run_date))
+    types = ", ".join(f"{column} {kind}" for column, kind in data.COLUMNS.items())
+    tables.replace(spark.createDataFrame(rows, types), source_table, tables.days("event_time", first, run_date))
     logger.info("wrote %d rows of %s to %s", len(rows), missing[0], source_table)
 
 

@@ -39,7 +39,13 @@ def run(function: Callable[..., Any]) -> None:
 
 
 def set_task_value(key: str, value: str | bool) -> None:
-    """Publish a value that later tasks of the run read as `{{tasks.<this task>.values.<key>}}`."""
-    from databricks.sdk.runtime import dbutils  # exists only where a job runs
+    """Publish a value that later tasks of the run read as `{{tasks.<this task>.values.<key>}}`.
 
+    Raises:
+        RuntimeError: outside a job, where the `dbutils` of the SDK drops the value without a word.
+    """
+    from databricks.sdk.runtime import dbutils, is_local_implementation  # importing it looks for a cluster
+
+    if is_local_implementation:
+        raise RuntimeError(f"The task value {key} is lost outside a job. Use: uv run python -m local run TARGET JOB")
     dbutils.jobs.taskValues.set(key=key, value=value)

@@ -108,13 +108,14 @@ def train(
             pyfunc_predict_fn="predict_proba",
             signature=infer_signature(example, pipeline.predict_proba(example)),
             input_example=example,
-            # Both the MLflow of the serverless environment (3.8) and later releases write this format.
+            # Any estimator can be pickled. The other format, skops, loads only types that somebody listed as trusted.
             serialization_format="cloudpickle",
             pip_requirements=[f"{package}=={installed(package)}" for package in ("scikit-learn", "pandas", "numpy")],
             # Monitoring compares with what the model saw. It travels inside the model, also into another catalog.
             metadata={"baseline": describe(training, pipeline.predict_proba(training[FEATURES])[:, 1])},
         )
-        version = mlflow.register_model(info.model_uri, model, tags={k: str(v) for k, v in lineage.items()})
+        with registry.explained():
+            version = mlflow.register_model(info.model_uri, model, tags={k: str(v) for k, v in lineage.items()})
         registry.tag(client, version, trained_at=registry.now(), training_run=active.info.run_id)
         registry.challenge(client, version)
     set_task_value("version", str(version.version))

@@ -6,6 +6,7 @@ from typing import Any
 
 import mlflow
 import pandas as pd
+from mlflow.models import Model
 from pyspark.sql import functions as F
 
 from . import data, registry, tables
@@ -61,7 +62,9 @@ def acceptance(uri: str, holdout: pd.DataFrame) -> tuple[dict[str, float], list[
         Its metrics, and objections if it does not load, has no signature, or does not fit the table; then no metrics.
     """
     try:
-        signature = mlflow.models.get_model_info(uri).signature
+        # Not `mlflow.models.get_model_info`: it asks this workspace for the logged model, which a received version has
+        # in the workspace that trained it.
+        signature = Model.load(uri).signature
         if signature is None or signature.outputs is None:
             return {}, ["the model has no signature with inputs and outputs"]
         if missing := set(signature.inputs.input_names()) - set(holdout.columns):

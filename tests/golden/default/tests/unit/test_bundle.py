@@ -137,6 +137,15 @@ def test_a_task_field_that_the_laptop_does_not_know_is_named(root: Path) -> None
         run(root).run()
 
 
+def test_a_job_that_is_called_must_know_every_parameter_of_its_caller(root: Path) -> None:
+    """Databricks hands the parameters of a job to the jobs that it starts, over those of the task."""
+    child = "    other:\n      parameters: [{name: days, default: '1'}]\n      tasks: []\n"
+    call = "{task_key: first, run_job_task: {job_id: other, job_parameters: {days: '7'}}}"
+    write(root, job=JOB.replace("{task_key: first, max_retries: 1}", call) + child)
+    with pytest.raises(BundleError, match=r"Job 'other' has no parameter 'table'. It has: days."):
+        run(root).run(until="first")
+
+
 def test_tasks_that_wait_for_each_other_are_named(root: Path) -> None:
     write(root, job=JOB.replace("max_retries: 1", "depends_on: [{task_key: first}]"))
     with pytest.raises(BundleError, match="tasks wait for each other: first, second"):

@@ -74,6 +74,7 @@ def test_the_monitor_is_made_once_and_then_refreshed(workspace: Workspace) -> No
         data_profiling.data_profiling("prod.facts")
     profile = {
         "output_schema_id": "schema-1",
+        "skip_builtin_dashboard": True,
         "time_series": {"granularities": ["AGGREGATION_GRANULARITY_1_DAY"], "timestamp_column": "event_time"},
     }
     monitor = {"object_type": "table", "object_id": "table-1", "data_profiling_config": profile}

@@ -60,6 +60,14 @@ def test_a_rollback_needs_its_target(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "--target" in capsys.readouterr().err
 
 
+def test_a_reason_that_fits_no_tag_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        command(monkeypatch, "rollback", "--target", "prod", "--reason", "x" * 1001)
+    assert "--reason: has 1001 characters: write at most 1000" in capsys.readouterr().err
+
+
 def test_a_rollback_says_what_it_did(
     mlflow_client: MlflowClient, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

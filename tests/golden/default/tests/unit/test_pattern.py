@@ -55,6 +55,16 @@ def parameters(target: str, job: str) -> dict[str, str]:
     return {parameter["name"]: parameter["default"] for parameter in jobs(target)[job].get("parameters", [])}
 
 
+def granted(target: str, kind: str) -> set[tuple[str, str]]:
+    """Return (principal, privilege) of each grant on a kind of resources."""
+    return {
+        (grant["principal"], privilege)
+        for resource in BUNDLES[target]["resources"][kind].values()
+        for grant in resource.get("grants", [])
+        for privilege in grant["privileges"]
+    }
+
+
 def upstream(settings: dict[str, Any], key: str) -> set[str]:
     """Return the tasks of a job that must succeed before the task `key`."""
     needs = {task["task_key"]: {need["task_key"] for need in task.get("depends_on", [])} for task in settings["tasks"]}
@@ -98,8 +108,10 @@ def test_training_reads_as_much_as_the_pattern_says(target: str) -> None:
     if "training" in jobs(target):
         share = float(parameters(target, "training")["training_fraction"])
         assert (share == 1) if TRAINS_ON[target] == "all data" else (0 < share < 1)
-    if "integration_test" in jobs(target) and "training_fraction" in parameters(target, "integration_test"):
-        assert 0 < float(parameters(target, "integration_test")["training_fraction"]) < 1
+    if "integration_test" in jobs(target):
+        calls = (task["run_job_task"] for job, task in tasks(target, "run_job_task") if job == "integration_test")
+        (training,) = (call["job_parameters"] for call in calls if call["job_id"] == "training")
+        assert 0 < float(training["training_fraction"]) < 1
 
 
 def test_an_environment_that_receives_its_model_does_not_train() -> None:
@@ -162,17 +174,21 @@ def test_drift_starts_training_where_the_pattern_says(target: str) -> None:
 @every_target
 def test_data_scientists_review_what_they_do_not_own(target: str) -> None:
     group = BUNDLES[target]["var"]["data_scientists_group"]
-    allowed = {entry["group_name"]: entry["level"] for entry in BUNDLES[target].get("permissions", [])}
-    grants = {
-        grant["principal"]: set(grant["privileges"])
-        for grant in BUNDLES[target]["resources"]["schemas"]["schema"].get("grants", [])
-    }
+    allowed = {job: settings["permissions"] for job, settings in jobs(target).items()}
     if REVIEWED[target]:
-        assert allowed[group] == "CAN_VIEW"
-        assert grants == {group: {"USE_SCHEMA", "SELECT", "EXECUTE"}}
+        for job, permissions in allowed.items():
+            assert {"group_name": group, "level": "CAN_VIEW"} in permissions, job
+        assert {(group, privilege) for privilege in ("USE_SCHEMA", "SELECT", "EXECUTE")} <= granted(target, "schemas")
     else:
-        assert not allowed
-        assert not grants
+        assert not any(allowed.values())
+        assert not granted(target, "schemas")
+
+
+@every_target
+def test_a_right_on_the_model_comes_with_the_way_to_it(target: str) -> None:
+    """USE SCHEMA on its schema. USE CATALOG is not the bundle's to grant: see docs/access.md."""
+    for principal, privilege in granted(target, "registered_models"):
+        assert (principal, "USE_SCHEMA") in granted(target, "schemas"), privilege
 
 
 def test_the_model_of_prod_is_protected() -> None:
@@ -200,9 +216,10 @@ def test_every_job_parameter_that_is_read_exists(target: str) -> None:
 
 @every_target
 def test_every_called_job_has_the_parameters_it_is_given(target: str) -> None:
+    """By the task, and by Databricks, which hands the parameters of a job to the jobs that it starts."""
     for job, task in tasks(target, "run_job_task"):
         call = task["run_job_task"]
-        given = call.get("job_parameters", {}).keys()
+        given = call.get("job_parameters", {}).keys() | parameters(target, job).keys()
         assert given <= parameters(target, call["job_id"]).keys(), f"{job}.{task['task_key']}"
 
 

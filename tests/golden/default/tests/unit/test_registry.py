@@ -2,6 +2,8 @@ from collections.abc import Callable, Iterator
 from itertools import count
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from mlflow.tracking import MlflowClient
 
 from fraud_detection import registry
@@ -161,3 +163,42 @@ def test_an_interrupted_rollback_ends_in_the_same_state_when_it_is_run_again(
 
     registry.roll_back(client, model, by="ann", reason="complaints")
     assert aliases(client, model) == {"champion": "1"}
+
+
+def test_a_refusal_says_what_to_grant(client: MlflowClient, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unity Catalog refuses, instead of finding nothing, who may not see a model."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise MlflowException("ann does not have EXECUTE. Config: host=https://somewhere", PERMISSION_DENIED)
+
+    number = add_challenger(client, model)
+    version = registry.get(client, model, number)
+    for call in ("get_model_version", "get_model_version_by_alias", "search_model_versions", "set_model_version_tag"):
+        monkeypatch.setattr(MlflowClient, call, refuse)
+    for action in (
+        lambda: registry.find(client, model, "champion"),
+        lambda: registry.get(client, model, number),
+        lambda: registry.versions(client, model),
+        lambda: registry.approve(client, version, by="ann", reason="looks good"),
+    ):
+        with pytest.raises(registry.RegistryError, match=r"^ann does not have EXECUTE\. .* USE SCHEMA .*access\.md") as error:
+            action()
+        assert "somewhere" not in str(error.value)
+
+
+def test_a_tag_that_is_too_long_is_refused_before_anything_is_written(client: MlflowClient, model: str) -> None:
+    number = add_challenger(client, model)
+    with pytest.raises(registry.RegistryError, match="approval_reason has 1001 characters"):
+        registry.approve(client, registry.get(client, model, number), by="ann", reason="x" * 1001)
+    assert not {"approval", "approved_by"} & registry.get(client, model, number).tags.keys()
+
+
+def test_versions_are_found_beyond_the_first_page(client: MlflowClient, model: str) -> None:
+    for _ in range(3):
+        add_challenger(client, model)
+    search = client.search_model_versions
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "search_model_versions", lambda *args, **kwargs: search(*args, max_results=1, **kwargs))
+        found = registry.versions(client, model)
+    assert [int(version.version) for version in found] == [3, 2, 1]
+    assert all(version.tags["validation_status"] == "PASSED" for version in found)

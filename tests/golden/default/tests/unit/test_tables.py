@@ -3,12 +3,14 @@
 from typing import Any
 
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from fraud_detection import tables
 
-MONDAY, TUESDAY = F.col("day") == "mon", F.col("day") == "tue"
+
+def on(day: str) -> Column:
+    return F.col("day") == day
 
 
 def rows(
@@ -23,17 +25,17 @@ def content(spark: SparkSession, table: str) -> list[dict[str, Any]]:
 
 def test_rows_are_replaced_where_the_condition_holds(spark: SparkSession, schema: str) -> None:
     table = f"{schema}.facts"
-    tables.replace(rows(spark, ("mon", "a", 1.0)), table, MONDAY)
+    tables.replace(rows(spark, ("mon", "a", 1.0)), table, on("mon"))
     for _ in range(2):
-        tables.replace(rows(spark, ("tue", "b", 2.0), ("tue", "c", 3.0)), table, TUESDAY)
-    tables.replace(rows(spark, ("tue", "c", 4.0)), table, TUESDAY)
+        tables.replace(rows(spark, ("tue", "b", 2.0), ("tue", "c", 3.0)), table, on("tue"))
+    tables.replace(rows(spark, ("tue", "c", 4.0)), table, on("tue"))
     assert [(row["id"], row["amount"]) for row in content(spark, table)] == [("a", 1.0), ("c", 4.0)]
 
 
 def test_a_new_column_is_added_and_a_missing_one_stays(spark: SparkSession, schema: str) -> None:
     table = f"{schema}.facts"
-    tables.replace(rows(spark, ("mon", "a", 1.0)), table, MONDAY)
-    tables.replace(rows(spark, ("tue", "b", "eur"), columns="day string, id string, currency string"), table, TUESDAY)
+    tables.replace(rows(spark, ("mon", "a", 1.0)), table, on("mon"))
+    tables.replace(rows(spark, ("tue", "b", "eur"), columns="day string, id string, currency string"), table, on("tue"))
     assert content(spark, table) == [
         {"day": "mon", "id": "a", "amount": 1.0, "currency": None},
         {"day": "tue", "id": "b", "amount": None, "currency": "eur"},
@@ -51,7 +53,7 @@ def test_a_key_becomes_the_primary_key_once(spark: SparkSession, schema: str, mo
 
     monkeypatch.setattr(spark, "sql", listen)
     for day in ("mon", "tue"):
-        tables.replace(rows(spark, (day, day, 1.0)), f"{schema}.facts", F.col("day") == day, key="id")
+        tables.replace(rows(spark, (day, day, 1.0)), f"{schema}.facts", on(day), key="id")
     (statement,) = [query for query in told if query.startswith("CREATE TABLE")]
     catalog, name = schema.split(".")
     assert statement == (
@@ -63,6 +65,6 @@ def test_a_key_becomes_the_primary_key_once(spark: SparkSession, schema: str, mo
 
 def test_a_row_is_added_once(spark: SparkSession, schema: str) -> None:
     for _ in range(2):
-        tables.add_once(rows(spark, ("mon", "a", 1.0)), f"{schema}.log", MONDAY)
-    tables.add_once(rows(spark, ("tue", "b", 1.0)), f"{schema}.log", TUESDAY)
+        tables.add_once(rows(spark, ("mon", "a", 1.0)), f"{schema}.log", on("mon"))
+    tables.add_once(rows(spark, ("tue", "b", 1.0)), f"{schema}.log", on("tue"))
     assert [row["id"] for row in content(spark, f"{schema}.log")] == ["a", "b"]

@@ -1,5 +1,6 @@
 import sys
 from datetime import date
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -61,3 +62,12 @@ def test_a_parameter_of_another_type_is_named(
 def test_task_values_reach_the_job(task_values: dict[str, Any]) -> None:
     task.set_task_value("answer", True)
     assert task_values["answer"] is True
+
+
+def test_a_task_value_is_never_lost_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside a job the SDK says that its `dbutils` is no real one, which accepts any value and stores nothing."""
+    runtime = ModuleType("databricks.sdk.runtime")
+    vars(runtime).update(dbutils=None, is_local_implementation=True)
+    monkeypatch.setitem(sys.modules, "databricks.sdk.runtime", runtime)
+    with pytest.raises(RuntimeError, match="answer is lost outside a job"):
+        task.set_task_value("answer", True)

