@@ -12,6 +12,7 @@ from pathlib import Path
 
 import mlflow
 from account import APPROVER, OUTSIDER, SCIENTIST, TARGETS, Account, account, identity_of
+from mlflow.exceptions import MlflowException
 
 from local.jobs import JobError
 from PACKAGE import registry
@@ -29,7 +30,7 @@ def refused(because: str, action: Callable[[], object]) -> None:
     """Do what must be refused, with `because` in the message."""
     try:
         action()
-    except (JobError, SystemExit) as error:
+    except (JobError, MlflowException, SystemExit) as error:
         assert because in str(error), f"refused, but not with '{because}': {error}"
         print(f"    -> refused: {because}", flush=True)
     else:
@@ -162,6 +163,26 @@ class Story:
         promise(statuses == [True], "the next run has replaced it")
 
 
+def judge(story: Story) -> None:
+    """The emulated workspaces are as strict as what they stand for: else none of the promises would mean much."""
+    models = {target: story.life.deployments[target].model for target in TARGETS}
+    received = f"models:/{models['prod']}/1"
+    with story.life.working_as(identity_of("prod"), "prod"):
+        client = registry.connect()
+        refused("not found", lambda: mlflow.models.get_model_info(received))
+        refused("non-empty string", lambda: client.copy_model_version(received, models["prod"]))
+        refused("1001 characters", lambda: client.set_model_version_tag(models["prod"], "1", "reason", "x" * 1001))
+        refused("APPLY_TAG", lambda: client.set_model_version_tag(models["staging"], "1", "approval", "Approved"))
+        refused("OWNER", lambda: client.set_registered_model_alias(models["staging"], "champion", "1"))
+    with story.life.working_as(identity_of("staging"), "staging"):
+        client = registry.connect()
+        refused("EXECUTE", lambda: client.get_model_version(models["prod"], "1"))
+        refused(
+            "CREATE_MODEL_VERSION",
+            lambda: client.create_model_version(models["prod"], f"models:/{models['staging']}/1"),
+        )
+
+
 def deploy_code(story: Story) -> None:
     """Every environment trains for itself."""
     today = DAY_ONE
@@ -238,7 +259,7 @@ def export(story: Story) -> None:
     story.use("prod", today)
 
 
-STORIES = {"deploy-code": [deploy_code], "deploy-model": [deploy_model, export], "hybrid": [hybrid, export]}
+STORIES = {"deploy-code": [deploy_code], "deploy-model": [deploy_model, export], "hybrid": [hybrid, judge, export]}
 
 
 def main() -> None:
