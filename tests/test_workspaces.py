@@ -4,6 +4,7 @@ Each workspace has its own runs and LoggedModels, identities have only the right
 them, and the models of all are in one metastore or in two. story.py runs inside a rendered project, with its packages.
 """
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -34,7 +35,7 @@ def play(project: Path, pattern: str, inference: str, workspaces: int, packages:
             *command.split(),
             cwd=project,
             timeout=1800,
-            PYTHONPATH=str(project),
+            PYTHONPATH=os.pathsep.join(map(str, (code, project))),  # also for the process that tasks are forked from
             DATABRICKS_CONFIG_FILE=str(profile),
         )
         assert result.returncode == 0, result.stdout[-6000:]

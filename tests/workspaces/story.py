@@ -169,8 +169,9 @@ def judge(story: Story) -> None:
     received = f"models:/{models['prod']}/1"
     with story.life.working_as(identity_of("prod"), "prod"):
         client = registry.connect()
-        refused("not found", lambda: mlflow.models.get_model_info(received))
-        refused("non-empty string", lambda: client.copy_model_version(received, models["prod"]))
+        if len({id(deployment.workspace) for deployment in story.life.deployments.values()}) > 1:
+            refused("not found", lambda: mlflow.models.get_model_info(received))
+            refused("non-empty string", lambda: client.copy_model_version(received, models["prod"]))
         refused("1001 characters", lambda: client.set_model_version_tag(models["prod"], "1", "reason", "x" * 1001))
         refused("APPLY_TAG", lambda: client.set_model_version_tag(models["staging"], "1", "approval", "Approved"))
         refused("OWNER", lambda: client.set_registered_model_alias(models["staging"], "champion", "1"))
@@ -197,7 +198,7 @@ def deploy_code(story: Story) -> None:
     story.train("prod", today)
     promise(story.aliases("prod") == {"champion": 2, "previous": 1}, "the second training serves in prod")
     story.use("prod", today)
-    few = {"run_date": today, "days": 60, "training_fraction": 0.05}
+    few = {"run_date": today, "days": 60, "training_fraction": 0.15}
     refused("did not pass", lambda: story.life.run("prod", "training", **few))
     promise(story.aliases("prod") == {"champion": 2, "previous": 1, "challenger": 3}, "the gate held")
     story.history("prod")
