@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 
 import pytest
@@ -181,9 +182,10 @@ def test_a_refusal_says_what_to_grant(client: MlflowClient, model: str, monkeypa
         lambda: registry.versions(client, model),
         lambda: registry.approve(client, version, by="ann", reason="looks good"),
     ):
-        with pytest.raises(registry.RegistryError, match=r"^ann does not have EXECUTE\. .* USE SCHEMA .*access\.md") as error:
+        with pytest.raises(registry.RegistryError) as error:
             action()
-        assert "somewhere" not in str(error.value)
+        assert str(error.value).startswith("ann does not have EXECUTE. Check the name, or grant")
+        assert "USE SCHEMA" in str(error.value) and "somewhere" not in str(error.value)
 
 
 def test_a_tag_that_is_too_long_is_refused_before_anything_is_written(client: MlflowClient, model: str) -> None:
@@ -196,9 +198,9 @@ def test_a_tag_that_is_too_long_is_refused_before_anything_is_written(client: Ml
 def test_versions_are_found_beyond_the_first_page(client: MlflowClient, model: str) -> None:
     for _ in range(3):
         add_challenger(client, model)
-    search = client.search_model_versions
+    search = partial(client.search_model_versions, max_results=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client, "search_model_versions", lambda *args, **kwargs: search(*args, max_results=1, **kwargs))
+        patch.setattr(client, "search_model_versions", search)
         found = registry.versions(client, model)
     assert [int(version.version) for version in found] == [3, 2, 1]
     assert all(version.tags["validation_status"] == "PASSED" for version in found)

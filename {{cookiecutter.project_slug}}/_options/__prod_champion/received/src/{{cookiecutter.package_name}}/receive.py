@@ -86,11 +86,10 @@ def receive(model: str, model_version: str, source_model: str, source_version: s
         version = registry.get(client, model, model_version)
     else:
         source = find_source(client, source_model, source_version)
-        version = find_copy(client, model, source)
-        if version is None:
-            # Not `copy_model_version`: it copies every tag, and between workspaces no copy of a copy.
-            uri = f"models:/{source.name}/{source.version}"
-            version = client.create_model_version(model, uri, tags=tags_of_copy(source))
+        # Not `copy_model_version`: it copies every tag, and between workspaces no copy of a copy.
+        version = find_copy(client, model, source) or client.create_model_version(
+            model, f"models:/{source.name}/{source.version}", tags=tags_of_copy(source)
+        )
         logger.info("version %s of %s is %s of %s", version.version, model, source.version, source.name)
 
     holders = (registry.find(client, model, alias) for alias in (registry.CHAMPION, registry.CHALLENGER))
