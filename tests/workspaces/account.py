@@ -228,11 +228,13 @@ class Account:
 
     @contextmanager
     def working_as(self, identity: str, target: str = "") -> Iterator[None]:
-        """Let the code of this process log in as `identity`, to the workspace of `target` if one is given."""
+        """Let the code of this process log in as `identity`, to the workspace of `target`.
+
+        Without a target it logs in to whichever workspace it calls, with OIDC as pipelines do.
+        """
+        pipeline = {"DATABRICKS_AUTH_TYPE": "env-oidc", "DATABRICKS_OIDC_TOKEN": identity}
         before = dict(os.environ)
-        os.environ.update(self.deployments[target or "dev"].environment(identity))
-        if not target:  # the project's own commands know the address
-            del os.environ["DATABRICKS_HOST"]
+        os.environ.update(self.deployments[target].environment(identity) if target else DATABRICKS | pipeline)
         get_workspace_client.cache_clear()
         mlflow.set_tracking_uri("databricks")
         mlflow.set_registry_uri("databricks-uc")

@@ -78,6 +78,11 @@ class Workspace:
         method, path = request.method, request.path
         if path == "/.well-known/databricks-config":
             return {}, {}, 200
+        if path == "/oidc/.well-known/oauth-authorization-server":
+            endpoint = f"{self.address}/oidc/v1/token"
+            return {"token_endpoint": endpoint, "authorization_endpoint": endpoint}, {}, 200
+        if path == "/oidc/v1/token":  # the token of a CI job says who it is
+            return {"access_token": request.form["subject_token"], "token_type": "Bearer", "expires_in": 3600}, {}, 200
         if path.startswith("/presigned/"):  # whoever has the address needs no token
             return self.file(method, path.removeprefix("/presigned"), request), {}, 200
         identity = request.headers.get("Authorization", "").removeprefix("Bearer ")
