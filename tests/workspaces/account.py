@@ -21,7 +21,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 import mlflow
-from metastore import ApiError, Metastore, denied
+from metastore import Metastore
 from mlflow.utils.rest_utils import get_workspace_client
 from task_process import execute_as
 from workspace import Workspace, serving
@@ -102,9 +102,7 @@ class Account:
             metastore.grant(principal, match[1].split(","), securable)
 
     def move_away(self, target: str) -> None:
-        """Give a target a workspace of its own in another metastore, and deploy to it.
-
-        It can still log in to the others."""
+        """Give a target a workspace of its own in another metastore; it can still log in to the others."""
         deployment = self.deployments[target]
         old = deployment.workspace
         for other in self.deployments.values():
@@ -140,29 +138,18 @@ class Account:
         for number, (key, job) in enumerate(resources["jobs"].items(), start=100 * (1 + TARGETS.index(target))):
             deployment.workspace.jobs[number] = job | {"key": key, "target": target}
 
-    def run(self, target: str, job: str, identity: str = "", until: str | None = None, **parameters: object) -> None:
-        """Run a job of a target to its end or to a task, started by `identity` (by default the one that deploys).
+    def run(self, target: str, job: str, until: str | None = None, **parameters: object) -> None:
+        """Run a job of a target to its end or to a task, as the identity that deploys it.
 
         Raises:
             jobs.JobError: if a task fails.
-            ApiError: if this identity may not start the job.
         """
         deployment = self.deployments[target]
-        if not self.may_run(identity or deployment.identity, deployment):
-            raise denied(f"{identity} does not have CAN_MANAGE_RUN on job {job}.")
         texts = {
             name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in parameters.items()
         }
         jobs.execute = partial(execute_as, deployment.environment(deployment.identity))
         jobs.JobRun(self.laptop, deployment.bundle, job, texts).run(until)
-
-    def may_run(self, identity: str, deployment: Deployment) -> bool:
-        allowed = {
-            permission["group_name"]
-            for permission in deployment.bundle.get("permissions", [])
-            if permission["level"] in ("CAN_RUN", "CAN_MANAGE") and "group_name" in permission
-        }
-        return identity == deployment.identity or any(identity in GROUPS.get(group, ()) for group in allowed)
 
     def cli(self, identity: str, *arguments: str) -> str:
         """Answer what the project's commands ask the Databricks CLI for.
@@ -176,9 +163,11 @@ class Account:
             case ["bundle", "run", job, "--target", target, *pairs]:
                 # Each value is a row of CSV, so the pair stands in quotes.
                 texts = [pair.strip('"').partition("=") for pair in pairs if pair != "--params"]
+                if identity != self.deployments[target].identity:  # only who deployed finds the deployment
+                    raise models.CommandError(f"{identity} has not deployed {target}")
                 try:
-                    self.run(target, job, identity, **{name: value for name, _, value in texts})
-                except (jobs.JobError, ApiError) as error:
+                    self.run(target, job, **{name: value for name, _, value in texts})
+                except jobs.JobError as error:
                     raise models.CommandError(str(error)) from None
                 return ""
         raise AssertionError(f"nobody calls databricks {' '.join(arguments)}")

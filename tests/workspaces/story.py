@@ -38,8 +38,8 @@ def refused(because: str, action: Callable[[], object]) -> None:
 
 
 class Story:
-    def __init__(self, life: Account, pattern: str, realtime: bool) -> None:
-        self.life, self.pattern, self.realtime = life, pattern, realtime
+    def __init__(self, life: Account) -> None:
+        self.life, self.realtime = life, life.realtime
 
     def aliases(self, target: str) -> dict[str, int]:
         deployment = self.life.deployments[target]
@@ -270,7 +270,7 @@ def main() -> None:
         life.grant_what_the_documents_say()
         for target in TARGETS:
             life.deploy(target)
-        story = Story(life, pattern, life.realtime)
+        story = Story(life)
         for tell in STORIES[pattern]:
             print(f"\n{tell.__doc__}", flush=True)
             tell(story)
