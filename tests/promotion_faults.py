@@ -11,6 +11,8 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
+from pathlib import Path
+from urllib.parse import unquote, urlparse
 
 import mlflow
 import pytest
@@ -32,6 +34,8 @@ WRITES = [
     (MlflowClient, "delete_model_version_tag"),
     (MlflowClient, "set_registered_model_alias"),
     (MlflowClient, "delete_registered_model_alias"),
+    (MlflowClient, "set_registered_model_tag"),
+    (MlflowClient, "delete_registered_model_tag"),
     (tables, "replace"),
     (tables, "add_once"),
 ]
@@ -42,6 +46,9 @@ TIMES_AND_RUNS = {
     "validated_at",
     "released_at",
     "validation_run",
+    "validation_results",  # with the time that scoring takes
+    "approved_evidence",
+    "source_evidence",
 }
 NUMBERS = itertools.count()
 
@@ -91,7 +98,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
                     days=60,
                     environment="staging",
                 )
-                activate.activate("staging.risk", SOURCE, values["version"], "staging", "tester")
+                activate.activate("staging.risk", SOURCE, values["version"], "staging", "tester", False)
             yield
 
 
@@ -132,8 +139,20 @@ def promote(model: str, source_version: str, values: dict[str, str], approved_by
     """Run the tasks of the promotion job in their order."""
     receive.receive(model, "", SOURCE, source_version)
     hold_against_gate(model, values["version"])
-    approval.approval(model, values["version"], approved_by, "release", "prod", required=True)
-    activate.activate(SCHEMA, model, values["version"], "prod", approved_by)
+    shown = registry.evidence(registry.get(registry.connect(), SOURCE, source_version)) if approved_by else ""
+    decide(model, values["version"], approved_by, shown)
+    serve(model, values["version"], approved_by)
+
+
+def decide(model: str, version: str, approved_by: str = "owner", evidence: str = "") -> None:
+    """Run the task `approval`, by default with what whoever asks is shown of the source."""
+    if approved_by and not evidence:
+        evidence = registry.get(registry.connect(), model, version).tags["source_evidence"]
+    approval.approval(model, version, approved_by, "release", evidence, "prod", required=True)
+
+
+def serve(model: str, version: str, approved_by: str = "owner") -> None:
+    activate.activate(SCHEMA, model, version, "prod", approved_by, approval_required=True)
 
 
 def hold_against_gate(model: str, version: str) -> None:
@@ -219,7 +238,7 @@ def test_promoting_again_changes_nothing(model: str, values: dict[str, str]) -> 
     with dying_at(None, after=False) as writes:
         promote(model, "2", values)
     assert state(model) == before
-    assert writes() == 1  # add_once looks, and finds the release
+    assert writes() == 3  # add_once looks, and finds the release, between the announcement and its end
 
 
 def with_previous() -> str:
@@ -257,10 +276,10 @@ def test_of_two_at_once_one_wins(model: str, values: dict[str, str]) -> None:
     second = values["version"]
     for version in (first, second):
         hold_against_gate(third, version)
-        approval.approval(third, version, "owner", "release", "prod", required=True)
+        decide(third, version)
     with pytest.raises(RegistryError, match="not the challenger any more, version 2 is"):
-        activate.activate(SCHEMA, third, first, "prod", "owner")
-    activate.activate(SCHEMA, third, second, "prod", "owner")
+        serve(third, first)
+    serve(third, second)
     assert aliases_of(third) == {"champion": second}
     log = tables.read(tables.spark_session(), f"{SCHEMA}.release_log").where(f"model = '{third}'").collect()
     assert [row["model_version"] for row in log] == [int(second)]
@@ -330,8 +349,8 @@ def test_source_deleted_between_the_steps(model: str, values: dict[str, str]) ->
     received = values["version"]
     client.delete_model_version("staging.risk.short_lived", source.version)
     hold_against_gate(model, received)  # the copy stands on its own
-    approval.approval(model, received, "owner", "release", "prod", required=True)
-    activate.activate(SCHEMA, model, received, "prod", "owner")
+    decide(model, received)
+    serve(model, received)
     assert registry.get(client, model, "champion").version == int(received)
 
 
@@ -360,12 +379,12 @@ def test_a_version_that_cannot_serve_here_is_refused(
         monkeypatch.setattr(mlflow.pyfunc, "load_model", broken)
     if fault == "nan":
         expected = "average_precision is nan"
-        original = validate.evaluate
-        monkeypatch.setattr(validate, "evaluate", lambda *a: original(*a) | {"average_precision": float("nan")})
+        original = validate.assess
+        monkeypatch.setattr(validate, "assess", lambda *a: original(*a) | {"average_precision": float("nan")})
     with pytest.raises(validate.GateError, match=expected):
         hold_against_gate(model, values["version"])
     with pytest.raises(RegistryError, match="only PASSED may serve"):
-        activate.activate(SCHEMA, model, values["version"], "prod", "owner")
+        serve(model, values["version"])
     assert registry.get(client, model, "champion").version == 1
 
 
@@ -379,10 +398,19 @@ def test_a_version_that_is_here_already_as_a_deployment_job_gives_it(model: str,
     client = registry.connect()
     version = client.create_model_version(model, f"models:/{SOURCE}/2")
     receive.receive(model, str(version.version), "", "")
+    press_button(model, values["version"])  # before the gate has decided, so it says nothing
     hold_against_gate(model, values["version"])
-    approval.approval(model, values["version"], "owner", "button", "prod", required=True)
-    activate.activate(SCHEMA, model, values["version"], "prod", "")
-    assert registry.get(client, model, "champion").tags["approved_by"] == "owner"
+    with pytest.raises(approval.ApprovalError, match="waits for an approval"):
+        decide(model, values["version"], approved_by="")
+    press_button(model, values["version"])
+    decide(model, values["version"], approved_by="")
+    serve(model, values["version"], approved_by="")
+    assert registry.get(client, model, "champion").tags["approved_by"] == "button of the model page"
+
+
+def press_button(model: str, version: str) -> None:
+    """Set the tag that *Approve* on the page of the version sets."""
+    registry.connect().set_model_version_tag(model, version, "approval", "Approved")
 
 
 def test_carried_over_between_two_registries(tmp_path, values: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -448,3 +476,104 @@ def test_nothing_that_the_source_says_about_decisions_is_believed(model: str, va
     assert (received["source_model"], received["source_version"]) == (SOURCE, str(version.version))
     assert received["validation_status"] == "PENDING"
     assert not {"approval", "approved_by", "received_as"} & received.keys()
+
+
+def own_files(model: str) -> tuple[str, Path]:
+    """Return the number of a version of `model` that was received from staging, and its files, a copy of its own."""
+    source = registry.get(registry.connect(), SOURCE, "2")
+    mlflow.set_experiment("/prod")
+    with registry.downloaded(SOURCE, "2") as folder, mlflow.start_run() as run:
+        mlflow.log_artifacts(str(folder), "model")
+    uri = f"runs:/{run.info.run_id}/model"
+    version = mlflow.register_model(uri, model, tags=receive.tags_of_copy(source))
+    return str(version.version), Path(unquote(urlparse(version.source).path))
+
+
+def tamper(files: Path) -> None:
+    with (files / "model.pkl").open("ab") as file:
+        file.write(b" ")  # which changes nothing for pickle
+
+
+def test_an_approval_is_not_of_another_version(model: str, values: dict[str, str]) -> None:
+    shown = registry.evidence(registry.get(registry.connect(), SOURCE, "1"))
+    receive.receive(model, "", SOURCE, "2")
+    hold_against_gate(model, values["version"])
+    for evidence in (shown, "", "0" * 64):
+        with pytest.raises(approval.ApprovalError, match="What was approved is not version 2 of staging"):
+            approval.approval(model, values["version"], "owner", "release", evidence, "prod", required=True)
+    assert "approval" not in registry.get(registry.connect(), model, values["version"]).tags
+
+
+def test_a_source_that_changes_after_it_was_shown_is_not_what_was_approved(model: str, values: dict[str, str]) -> None:
+    client = registry.connect()
+    tags = registry.get(client, SOURCE, "2").tags
+    client.create_registered_model("staging.risk.changing")
+    other = client.create_model_version("staging.risk.changing", f"models:/{SOURCE}/2", tags=tags)
+    shown = registry.evidence(other)
+    client.set_model_version_tag(other.name, other.version, "files_sha256", "0" * 64)
+    receive.receive(model, "", other.name, str(other.version))
+    hold_against_gate(model, values["version"])
+    with pytest.raises(approval.ApprovalError, match="What was approved is not version"):
+        decide(model, values["version"], evidence=shown)
+
+
+def test_files_that_are_not_those_of_the_source_are_not_what_was_approved(model: str, values: dict[str, str]) -> None:
+    number, files = own_files(model)
+    tamper(files)
+    receive.receive(model, number, "", "")
+    hold_against_gate(model, number)
+    with pytest.raises(approval.ApprovalError, match="are not those that were approved"):
+        decide(model, number)
+    with pytest.raises(RegistryError, match="Nobody has approved version"):
+        serve(model, number)
+
+
+@pytest.mark.parametrize("approves", ["with the release", "afterwards"])
+def test_files_that_change_after_the_approval_do_not_serve(model: str, values: dict[str, str], approves: str) -> None:
+    client = registry.connect()
+    number, files = own_files(model)
+    receive.receive(model, number, "", "")
+    hold_against_gate(model, number)
+    if approves == "afterwards":
+        registry.approve(client, registry.get(client, model, number), "alice", "looks good")
+    else:
+        decide(model, number)
+    tamper(files)
+    with pytest.raises(RegistryError, match="is not what passed the gate"):
+        serve(model, number)
+    assert aliases_of(model)["champion"] == "1"
+
+
+def test_who_may_write_tags_does_not_open_the_gate(model: str, values: dict[str, str]) -> None:
+    """An approver may tag a version, and so could write that it has passed. The gate's own table knows better."""
+    client = registry.connect()
+    receive.receive(model, "", SOURCE, "2")
+    version = values["version"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(config.load_config()["gate"], "min_holdout_rows", 10**9)
+        with pytest.raises(validate.GateError, match="holdout has"):
+            hold_against_gate(model, version)
+    client.set_model_version_tag(model, version, "validation_status", "PASSED")
+    registry.approve(client, registry.get(client, model, version), "mallory", "trust me")
+    decide(model, version, approved_by="")
+    with pytest.raises(RegistryError, match="is not what passed the gate"):
+        serve(model, version)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(config.load_config()["gate"], "min_holdout_rows", 10**9)
+        with pytest.raises(validate.GateError, match="holdout has"):  # nor does it keep the gate from looking again
+            hold_against_gate(model, version)
+    assert aliases_of(model)["champion"] == "1"
+
+
+def test_an_approval_holds_against_the_champion_that_it_was_given_for(model: str, values: dict[str, str]) -> None:
+    client = registry.connect()
+    receive.receive(model, "", SOURCE, "2")
+    hold_against_gate(model, values["version"])
+    registry.approve(client, registry.get(client, model, values["version"]), "alice", "looks good")
+    run = registry.get(client, model, values["version"]).tags["validation_run"]
+    hold_against_gate(model, values["version"])
+    assert registry.get(client, model, values["version"]).tags["validation_run"] == run  # it goes on from there
+    client.set_registered_model_alias(model, registry.CHAMPION, copied(model, "1").version)
+    hold_against_gate(model, values["version"])
+    with pytest.raises(approval.ApprovalError, match="waits for an approval"):
+        decide(model, values["version"], approved_by="")

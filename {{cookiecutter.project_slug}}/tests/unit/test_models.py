@@ -1,6 +1,13 @@
+{% if cookiecutter.__prod_champion == "received" -%}
+import getpass
+import json
+{% endif -%}
 import sys
 from itertools import count
 from pathlib import Path
+{%- if cookiecutter.__prod_champion == "received" %}
+from types import SimpleNamespace
+{%- endif %}
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -100,22 +107,91 @@ def test_status_tells_what_serves_and_what_the_gate_refused(mlflow_client: Mlflo
 {%- if cookiecutter.__prod_champion == "received" %}
 
 
-def test_what_is_released_has_a_number_and_passed(
+def waiting(client: MlflowClient, model: str) -> str:
+    """Add a version that has passed the gate as champion and challenger, and return its evidence."""
+    client.create_registered_model(model)
+    version = client.create_model_version(model, source="file:///none")
+    for alias in (registry.CHAMPION, registry.CHALLENGER):
+        client.set_registered_model_alias(model, alias, version.version)
+    results = {"metrics": {"roc_auc": 0.9}, "champion": {"roc_auc": 0.8}, "champion_version": "7"}
+    found = {"files_sha256": "0abc", "validation_run": "run", "validation_results": json.dumps(results)}
+    registry.tag(client, version, validation_status="PASSED", git_commit="##vso[task.x]\x1b[2J", **found)
+    return registry.evidence(registry.get(client, model, "1"))
+
+
+def test_what_is_released_is_shown_with_what_its_gate_found(
     mlflow_client: MlflowClient, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as error:
-        command(monkeypatch, "number", "--target", "staging")
+        command(monkeypatch, "show", "--target", "staging")
     assert error.value.code == f"models: {model} has no version with the alias 'champion'."
 
-    mlflow_client.create_registered_model(model)
-    version = mlflow_client.create_model_version(model, source="file:///none")
-    mlflow_client.set_registered_model_alias(model, registry.CHAMPION, version.version)
-    registry.tag(mlflow_client, version, training_run="run", validation_status="FAILED")
-    with pytest.raises(SystemExit) as error:
-        command(monkeypatch, "number", "--target", "staging")
-    assert "has validation_status FAILED: release one that PASSED" in str(error.value.code)
+    evidence = waiting(mlflow_client, model)
+    command(monkeypatch, "show", "--target", "staging")
+    shown = capsys.readouterr().out
+    for text in ("0.9 (champion 7: 0.8)", "0abc", evidence):
+        assert text in shown
+    assert "##vso[" not in shown and "\x1b" not in shown  # the log of a pipeline would obey
+    for field, value in (("version", "1"), ("evidence", evidence)):
+        command(monkeypatch, "show", "--target", "staging", "--field", field)
+        assert capsys.readouterr().out == f"{value}\n"
 
-    registry.tag(mlflow_client, version, validation_status="PASSED")
-    command(monkeypatch, "number", "--target", "staging")
-    assert capsys.readouterr().out == "1\n"
+    registry.tag(mlflow_client, registry.get(mlflow_client, model, "1"), validation_status="FAILED")
+    with pytest.raises(SystemExit) as error:
+        command(monkeypatch, "show", "--target", "staging")
+    assert "has validation_status FAILED: choose one that PASSED" in str(error.value.code)
+
+
+def test_only_what_was_shown_is_approved(
+    mlflow_client: MlflowClient, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evidence = waiting(mlflow_client, model)
+    resources = {"registered_models": {"model": {"id": model}}, "jobs": {"promotion": {}}}
+    monkeypatch.setattr(models, "open_target", lambda target, local: models.Target(target, True, resources, ""))
+    approve: tuple[str, ...] = ("approve", "--target", "prod", "--version", "1")
+    no_evidence: list[tuple[tuple[str, ...], str]] = [
+        (approve, "Nobody sits here to read what is approved"),
+        ((*approve, "--evidence", "of another version"), "is not what was shown to you"),
+    ]
+    for arguments, refusal in no_evidence:
+        with pytest.raises(SystemExit) as error:
+            command(monkeypatch, *arguments)
+        assert refusal in str(error.value.code)
+    not_named: list[tuple[tuple[str, ...], str]] = [
+        (("approve", "--target", "prod"), "required: --version"),
+        ((*approve[:-1], "challenger"), "'challenger' is no number"),
+        (("promote", "--target", "prod", "--approve"), "--approve needs --version with a number, and --evidence"),
+    ]
+    for arguments, refusal in not_named:
+        with pytest.raises(SystemExit):
+            command(monkeypatch, *arguments)
+        assert refusal in capsys.readouterr().err
+    assert not registry.is_approved(registry.get(mlflow_client, model, "1"))
+
+    command(monkeypatch, *approve, "--evidence", evidence, "--by", "ann")
+
+    tags = registry.get(mlflow_client, model, "1").tags
+    assert (tags["approved_by"], tags["approved_as"]) == ("ann", getpass.getuser())
+    assert registry.is_approved(registry.get(mlflow_client, model, "1"))
+
+
+@pytest.mark.parametrize("typed", ["", "yes", "2", "1"])
+def test_whoever_sits_at_a_terminal_reads_it_first(
+    mlflow_client: MlflowClient,
+    model: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    typed: str,
+) -> None:
+    evidence = waiting(mlflow_client, model)
+    resources = {"registered_models": {"model": {"id": model}}, "jobs": {"promotion": {}}}
+    monkeypatch.setattr(models, "open_target", lambda target, local: models.Target(target, True, resources, ""))
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("builtins.input", lambda prompt: typed)
+    try:
+        command(monkeypatch, "approve", "--target", "prod", "--version", "1")
+    except SystemExit as error:
+        assert "was not approved" in str(error.code)
+    assert evidence in capsys.readouterr().out
+    assert registry.is_approved(registry.get(mlflow_client, model, "1")) == (typed == "1")
 {%- endif %}

@@ -16,15 +16,12 @@ class ReleaseStory(Story):
     def promote(self, target: str, run_date: date, version: str = registry.CHAMPION, approved_by: str = "") -> None:
         """Release a model version of the environment before `target` to it, as of `run_date`."""
         before = models.TARGETS[models.TARGETS.index(target) - 1]
-        self.run(
-            target,
-            "promotion",
-            run_date,
-            source_model=self.model(before),
-            source_version=version,
-            approved_by=approved_by,
-            approval_reason="release" if approved_by else "",
-        )
+        wanted = {"source_model": self.model(before), "source_version": version}
+        if approved_by:
+            source = registry.get(registry.connect(), self.model(before), version)
+            decision = {"approved_by": approved_by, "approval_reason": "release"}
+            wanted |= decision | {"approved_evidence": registry.evidence(source)}
+        self.run(target, "promotion", run_date, **wanted)
 
     def stopped(
         self, target: str, run_date: date, because: str, version: str = registry.CHAMPION, approved_by: str = ""
@@ -45,7 +42,9 @@ class ReleaseStory(Story):
     def approve(self, target: str, by: str) -> None:
         """Approve the challenger of `target`."""
         environment = models.open_target(target, local=True)
-        print(f"    {models.approve(environment, registry.CHALLENGER, by, 'reviewed')}", flush=True)
+        waiting = models.show(environment, registry.CHALLENGER)
+        sentence = models.approve(environment, waiting["version"], by, "reviewed", waiting["evidence"])
+        print(f"    {sentence}", flush=True)
 
     def deploy(self, target: str) -> None:
         """Release the code to `target`, and run nothing."""

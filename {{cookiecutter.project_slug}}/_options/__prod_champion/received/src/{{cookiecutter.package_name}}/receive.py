@@ -62,11 +62,21 @@ def find_source(client: MlflowClient, source_model: str, source_version: str) ->
     return source
 
 
+def seen(source: ModelVersion) -> dict[str, str]:
+    """Return what a pipeline shows of `source` before somebody approves it; nothing where its gate is too old for it.
+
+    An approval that is given before the copy is tested here is held against this.
+    """
+    if any(name not in source.tags for name in registry.GATE_RESULT):
+        return {}
+    return {"source_evidence": registry.evidence(source), "source_files_sha256": source.tags["files_sha256"]}
+
+
 def tags_of_copy(source: ModelVersion) -> dict[str, str]:
     """Return the tags that a copy of `source` gets: where it comes from, nothing of what was decided there."""
     lineage = {name: value for name, value in source.tags.items() if name in registry.LINEAGE}
     own = {"source_model": source.name, "source_version": str(source.version), "received_at": registry.now()}
-    return lineage | own
+    return lineage | own | seen(source)
 
 
 @registry.explained()
@@ -90,6 +100,8 @@ def receive(model: str, model_version: str, source_model: str, source_version: s
         version = find_copy(client, model, source) or client.create_model_version(
             model, f"models:/{source.name}/{source.version}", tags=tags_of_copy(source)
         )
+        if not seen(source).items() <= version.tags.items():  # its gate has decided anew since it was copied
+            registry.tag(client, version, **seen(source))
         logger.info("version %s of %s is %s of %s", version.version, model, source.version, source.name)
 
     holders = (registry.find(client, model, alias) for alias in (registry.CHAMPION, registry.CHALLENGER))
