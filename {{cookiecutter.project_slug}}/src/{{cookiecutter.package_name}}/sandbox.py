@@ -15,27 +15,32 @@ import numpy as np
 import pandas as pd
 from pyspark.sql import SparkSession
 
+PART = 2**20  # bytes in a row
 SCORED = "position bigint, scores array<double>, seconds double"
 
 
 def score(spark: SparkSession, model: Path, inputs: pd.DataFrame) -> tuple[np.ndarray, float]:
-    """Return what the model in the folder `model` predicts for `inputs`, shape (rows, classes), and how long it took.
+    """Return what the model in the folder `model` predicts for `inputs`, and how long that took.
 
     Returns:
-        The scores in the order of `inputs`, and the seconds that scoring took, without loading.
+        The predictions, of shape (rows, classes), and the seconds that they took, without loading.
 
     Raises:
         Exception: whatever the model raises, as Spark reports it.
-        ValueError: if it does not predict one row of numbers for each row.
+        ValueError: if it does not give one prediction for each row.
     """
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w") as archive:
         for path in sorted(path for path in model.rglob("*") if path.is_file()):
-            archive.write(path, path.relative_to(model))
-    files = buffer.getvalue()
+            archive.write(path, Path("model") / path.relative_to(model))
+        archive.writestr("inputs.parquet", inputs.to_parquet(index=False))
+    packed = buffer.getvalue()
+    parts = [packed[start : start + PART] for start in range(0, len(packed), PART)]
+    # As rows, because a function must not be larger than a message of Spark Connect.
+    rows = spark.createDataFrame(pd.DataFrame({"number": range(len(parts)), "part": parts}))
 
     def predict(batches: Iterable[pd.DataFrame]) -> Iterable[pd.DataFrame]:
-        # Imported here: a worker gets this function by value, and the package need not be there.
+        # Imported here: a worker gets this function by value, and need not have the package.
         import io
         import tempfile
         import time
@@ -45,20 +50,18 @@ def score(spark: SparkSession, model: Path, inputs: pd.DataFrame) -> tuple[np.nd
         import numpy as np
         import pandas as pd
 
-        rows = pd.concat(list(batches)).set_index("position")
+        ordered = pd.concat(list(batches)).sort_values("number")
         with tempfile.TemporaryDirectory() as folder:
-            zipfile.ZipFile(io.BytesIO(files)).extractall(folder)
-            loaded = mlflow.pyfunc.load_model(folder)
-            loaded.predict(rows.head(1))  # the first call pays for loading, not for scoring
+            zipfile.ZipFile(io.BytesIO(b"".join(ordered["part"]))).extractall(folder)
+            inputs = pd.read_parquet(f"{folder}/inputs.parquet")
+            loaded = mlflow.pyfunc.load_model(f"{folder}/model")
+            loaded.predict(inputs.head(1))  # the first call pays for loading, not for scoring
             start = time.perf_counter()
-            scores = np.asarray(loaded.predict(rows), dtype=float)
+            scores = np.asarray(loaded.predict(inputs), dtype=float)
             seconds = time.perf_counter() - start
-        yield pd.DataFrame({"position": rows.index, "scores": list(scores), "seconds": seconds})
+        yield pd.DataFrame({"position": range(len(scores)), "scores": list(scores), "seconds": seconds})
 
-    numbered = inputs.assign(position=range(len(inputs)))
-    # One part, because rows that are timed must be scored together; the rows of a holdout are few enough for that.
-    scored = spark.createDataFrame(numbered).coalesce(1).mapInPandas(predict, SCORED).toPandas()
-    scored = scored.sort_values("position")
-    if scored["position"].tolist() != list(range(len(inputs))):
-        raise ValueError(f"it scored {len(scored)} rows instead of {len(inputs)}")
+    scored = rows.coalesce(1).mapInPandas(predict, SCORED).toPandas().sort_values("position")
+    if len(scored) != len(inputs):
+        raise ValueError(f"it gave {len(scored)} predictions for {len(inputs)} rows")
     return np.array(scored["scores"].tolist()), float(scored["seconds"].iloc[0])
