@@ -137,7 +137,7 @@ def with_champion() -> str:
 
 def promote(model: str, source_version: str, values: dict[str, str], approved_by: str = "owner") -> None:
     """Run the tasks of the promotion job in their order."""
-    receive.receive(model, "", SOURCE, source_version)
+    take(model, "", SOURCE, source_version)
     hold_against_gate(model, values["version"])
     shown = registry.evidence(registry.get(registry.connect(), SOURCE, source_version)) if approved_by else ""
     decide(model, values["version"], approved_by, shown)
@@ -153,6 +153,10 @@ def decide(model: str, version: str, approved_by: str = "owner", evidence: str =
 
 def serve(model: str, version: str, approved_by: str = "owner") -> None:
     activate.activate(SCHEMA, model, version, "prod", approved_by, approval_required=True)
+
+
+def take(model: str, model_version: str, source_model: str, source_version: str) -> None:
+    receive.receive(model, model_version, source_model, source_version, source_model, approval_required=True)
 
 
 def hold_against_gate(model: str, version: str) -> None:
@@ -270,9 +274,9 @@ def test_rollback_cut_off_anywhere() -> None:
 
 def test_of_two_at_once_one_wins(model: str, values: dict[str, str]) -> None:
     third = without_version()
-    receive.receive(third, "", SOURCE, "1")
+    take(third, "", SOURCE, "1")
     first = values["version"]
-    receive.receive(third, "", SOURCE, "2")
+    take(third, "", SOURCE, "2")
     second = values["version"]
     for version in (first, second):
         hold_against_gate(third, version)
@@ -321,7 +325,7 @@ def test_lineage_travels_and_decisions_stay_behind(model: str, values: dict[str,
 def test_a_version_that_was_received_before_names_its_last_source(values: dict[str, str]) -> None:
     first, second = without_version(), without_version()
     promote(first, "2", values)
-    receive.receive(second, "", first, "champion")
+    take(second, "", first, "champion")
     tags = registry.get(registry.connect(), second, "challenger").tags
     assert (tags["source_model"], tags["source_version"]) == (first, "1")
     assert tags["validation_status"] == "PENDING"
@@ -329,9 +333,15 @@ def test_a_version_that_was_received_before_names_its_last_source(values: dict[s
     assert tags["environment"] == "staging"
 
 
+def test_prod_receives_from_the_model_that_its_release_names(values: dict[str, str]) -> None:
+    arguments = ("prod.risk.empty", "", "dev.mallory.model", "1", SOURCE)
+    with pytest.raises(RegistryError, match=r"receives from staging\.risk\.model, not from dev\.mallory\.model"):
+        receive.receive(*arguments, approval_required=True)
+
+
 def test_missing_source(values: dict[str, str]) -> None:
     with pytest.raises(RegistryError, match=r"no version with the number '99'.*another metastore.*--export"):
-        receive.receive("prod.risk.empty", "", SOURCE, "99")
+        take("prod.risk.empty", "", SOURCE, "99")
 
 
 def test_source_that_failed_its_own_gate_is_not_received(values: dict[str, str]) -> None:
@@ -339,13 +349,13 @@ def test_source_that_failed_its_own_gate_is_not_received(values: dict[str, str])
     version = client.create_model_version(SOURCE, client.get_model_version(SOURCE, "1").source)
     registry.tag(client, version, validation_status="FAILED", training_run="other")
     with pytest.raises(RegistryError, match="release one that PASSED"):
-        receive.receive("prod.risk.empty", "", SOURCE, str(version.version))
+        take("prod.risk.empty", "", SOURCE, str(version.version))
 
 
 def test_source_deleted_between_the_steps(model: str, values: dict[str, str]) -> None:
     client = registry.connect()
     source = client.copy_model_version(f"models:/{SOURCE}/2", "staging.risk.short_lived")
-    receive.receive(model, "", "staging.risk.short_lived", str(source.version))
+    take(model, "", "staging.risk.short_lived", str(source.version))
     received = values["version"]
     client.delete_model_version("staging.risk.short_lived", source.version)
     hold_against_gate(model, received)  # the copy stands on its own
@@ -368,7 +378,7 @@ def test_a_version_that_cannot_serve_here_is_refused(
             uri = client.get_model_version(SOURCE, "2").source
     version = mlflow.register_model(uri, "staging.risk.broken")
     registry.tag(client, version, validation_status="PASSED", training_run=run.info.run_id)
-    receive.receive(model, "", "staging.risk.broken", str(version.version))
+    take(model, "", "staging.risk.broken", str(version.version))
     expected = "no signature"
     if fault == "does-not-load":
         expected = "does not load or score here"
@@ -397,7 +407,7 @@ def test_first_release_into_an_empty_environment(values: dict[str, str]) -> None
 def test_a_version_that_is_here_already_as_a_deployment_job_gives_it(model: str, values: dict[str, str]) -> None:
     client = registry.connect()
     version = client.create_model_version(model, f"models:/{SOURCE}/2")
-    receive.receive(model, str(version.version), "", "")
+    take(model, str(version.version), "", "")
     press_button(model, values["version"])  # before the gate has decided, so it says nothing
     hold_against_gate(model, values["version"])
     with pytest.raises(approval.ApprovalError, match="waits for an approval"):
@@ -436,7 +446,7 @@ def test_carried_over_between_two_registries(tmp_path, values: dict[str, str], m
         client = target.connect()
         client.create_registered_model(model)
         with pytest.raises(RegistryError, match="another metastore"):
-            receive.receive(model, "", SOURCE, "2")
+            take(model, "", SOURCE, "2")
         first = receive.carry_over(source, target, "2")
         assert receive.carry_over(source, target, "2") == first
         client = target.connect()
@@ -444,7 +454,7 @@ def test_carried_over_between_two_registries(tmp_path, values: dict[str, str], m
         assert (tags["source_model"], tags["source_version"], tags["environment"]) == (SOURCE, "2", "staging")
         loaded = mlflow.pyfunc.load_model(f"models:/{model}/{first}")
         assert loaded.metadata.signature is not None
-        receive.receive(model, first, "", "")
+        take(model, first, "", "")
         assert registry.get(client, model, "challenger").version == int(values["version"]) == int(first)
     finally:
         source.connect()
@@ -455,9 +465,9 @@ def test_two_source_versions_of_one_training_run_are_two_versions(model: str, va
     """A source sets its own tags, so they do not say which copy is which."""
     client = registry.connect()
     forged = client.create_model_version(SOURCE, f"models:/{SOURCE}/1", tags=registry.get(client, SOURCE, "2").tags)
-    receive.receive(model, "", SOURCE, "2")
+    take(model, "", SOURCE, "2")
     first = values["version"]
-    receive.receive(model, "", SOURCE, str(forged.version))
+    take(model, "", SOURCE, str(forged.version))
     assert values["version"] != first
 
 
@@ -471,7 +481,7 @@ def test_nothing_that_the_source_says_about_decisions_is_believed(model: str, va
     }
     tags = registry.get(client, SOURCE, "2").tags | forged
     version = client.create_model_version(SOURCE, f"models:/{SOURCE}/2", tags=tags)
-    receive.receive(model, "", SOURCE, str(version.version))
+    take(model, "", SOURCE, str(version.version))
     received = registry.get(client, model, values["version"]).tags
     assert (received["source_model"], received["source_version"]) == (SOURCE, str(version.version))
     assert received["validation_status"] == "PENDING"
@@ -496,7 +506,7 @@ def tamper(files: Path) -> None:
 
 def test_an_approval_is_not_of_another_version(model: str, values: dict[str, str]) -> None:
     shown = registry.evidence(registry.get(registry.connect(), SOURCE, "1"))
-    receive.receive(model, "", SOURCE, "2")
+    take(model, "", SOURCE, "2")
     hold_against_gate(model, values["version"])
     for evidence in (shown, "", "0" * 64):
         with pytest.raises(approval.ApprovalError, match="What was approved is not version 2 of staging"):
@@ -511,7 +521,7 @@ def test_a_source_that_changes_after_it_was_shown_is_not_what_was_approved(model
     other = client.create_model_version("staging.risk.changing", f"models:/{SOURCE}/2", tags=tags)
     shown = registry.evidence(other)
     client.set_model_version_tag(other.name, other.version, "files_sha256", "0" * 64)
-    receive.receive(model, "", other.name, str(other.version))
+    take(model, "", other.name, str(other.version))
     hold_against_gate(model, values["version"])
     with pytest.raises(approval.ApprovalError, match="What was approved is not version"):
         decide(model, values["version"], evidence=shown)
@@ -520,7 +530,7 @@ def test_a_source_that_changes_after_it_was_shown_is_not_what_was_approved(model
 def test_files_that_are_not_those_of_the_source_are_not_what_was_approved(model: str, values: dict[str, str]) -> None:
     number, files = own_files(model)
     tamper(files)
-    receive.receive(model, number, "", "")
+    take(model, number, "", "")
     hold_against_gate(model, number)
     with pytest.raises(approval.ApprovalError, match="are not those that were approved"):
         decide(model, number)
@@ -532,7 +542,7 @@ def test_files_that_are_not_those_of_the_source_are_not_what_was_approved(model:
 def test_files_that_change_after_the_approval_do_not_serve(model: str, values: dict[str, str], approves: str) -> None:
     client = registry.connect()
     number, files = own_files(model)
-    receive.receive(model, number, "", "")
+    take(model, number, "", "")
     hold_against_gate(model, number)
     if approves == "afterwards":
         registry.approve(client, registry.get(client, model, number), "alice", "looks good")
@@ -547,7 +557,7 @@ def test_files_that_change_after_the_approval_do_not_serve(model: str, values: d
 def test_who_may_write_tags_does_not_open_the_gate(model: str, values: dict[str, str]) -> None:
     """An approver may tag a version, and so could write that it has passed. The gate's own table knows better."""
     client = registry.connect()
-    receive.receive(model, "", SOURCE, "2")
+    take(model, "", SOURCE, "2")
     version = values["version"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(config.load_config()["gate"], "min_holdout_rows", 10**9)
@@ -567,7 +577,7 @@ def test_who_may_write_tags_does_not_open_the_gate(model: str, values: dict[str,
 
 def test_an_approval_holds_against_the_champion_that_it_was_given_for(model: str, values: dict[str, str]) -> None:
     client = registry.connect()
-    receive.receive(model, "", SOURCE, "2")
+    take(model, "", SOURCE, "2")
     hold_against_gate(model, values["version"])
     registry.approve(client, registry.get(client, model, values["version"]), "alice", "looks good")
     run = registry.get(client, model, values["version"]).tags["validation_run"]

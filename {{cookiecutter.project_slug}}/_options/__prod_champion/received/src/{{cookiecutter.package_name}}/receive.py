@@ -80,17 +80,29 @@ def tags_of_copy(source: ModelVersion) -> dict[str, str]:
 
 
 @registry.explained()
-def receive(model: str, model_version: str, source_model: str, source_version: str) -> None:
+def receive(
+    model: str,
+    model_version: str,
+    source_model: str,
+    source_version: str,
+    deployed_source_model: str,
+    approval_required: bool,
+) -> None:
     """Copy a source version into `model` unless it is there already, and make it challenger.
 
     Sets the task value `version`. Running it again changes nothing.
 
     Args:
         model_version: a version that is here already, for example in an MLflow deployment job; empty to copy one.
+        deployed_source_model: the model that the bundle names. Where somebody has to approve, no run takes another.
 
     Raises:
         RegistryError: if there is no such source, or it must not leave its environment.
     """
+    if approval_required and not model_version and source_model != deployed_source_model:
+        raise registry.RegistryError(
+            f"{model} receives from {deployed_source_model}, not from {source_model}: another source needs a release."
+        )
     client = registry.connect()
     if model_version:
         version = registry.get(client, model, model_version)
