@@ -2,8 +2,8 @@
 
 act runs the jobs on this machine. It knows no filters of branches and paths, no environments, concurrency, permissions
 or OIDC, and it does not join the outputs of a matrix: those are read from the files. It may lose the last lines that a
-failing step prints, so no test asks for them. Actions are replaced by one that does nothing, and `actions/checkout` by
-a copy of the project.
+failing step prints, so no test asks for them. `actions/checkout` is a copy of the project, artifacts are kept in a
+folder, and other actions are replaced by one that does nothing. The project's own actions run.
 """
 
 import json
@@ -13,20 +13,36 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile, ZipInfo
 
 import pytest
 import yaml
 from conftest import Bake
 from helpers import PATTERNS, ROOT, TARGETS, YAMLLINT, commit, every_pattern, lock, need, run
 from real_cli import TOKEN_OF_THE_JOB, check_workspace, hosted_answers, needs_cli, real_programs
-from stand_in import INJECTION, REACHES, STATUS, StandIns, put_program
+from stand_in import EVIDENCE, INJECTION, REACHES, StandIns, put_program
 
 RECEIVING = ("deploy-model", "hybrid")
 RELEASE = "refs/tags/v1.2.0"
-RUN = "https://github.com/example/fraud/actions/runs/77"
-DOES_NOTHING = "{name: nothing, description: nothing, runs: {using: composite, steps: [{run: 'true', shell: bash}]}}"
+ADDRESS = "https://github.com/example/fraud/actions/runs/77"
+STARTED = "started by ada, attempt 1 by ada"
+RUN = f"{ADDRESS}, {STARTED}"
+WHEEL_SHA256 = sha256(b"built").hexdigest()  # of what our stand-in for uv builds
+KEPT = "wheel"  # the name under which a run keeps what it built
+
+
+def action(script: str) -> str:
+    """Return an action that runs one script, which knows the input REF, and says that it kept artifact 5."""
+    step = {"run": script, "shell": "bash", "env": {"REF": "${{ inputs.ref }}"}}
+    inputs, outputs = {"ref": {"description": "commit"}}, {"artifact-id": {"description": "number", "value": "5"}}
+    runs = {"using": "composite", "steps": [step]}
+    return yaml.safe_dump(
+        {"name": "stand-in", "description": "stand-in", "inputs": inputs, "outputs": outputs, "runs": runs}
+    )
 
 
 def workflows(folder: Path) -> dict[str, Any]:
@@ -64,28 +80,36 @@ class GitHub(StandIns):
 
     project: Path
     environment: dict[str, str] = field(default_factory=dict)  # of the runner
+    variables: dict[str, str] = field(default_factory=dict)  # of the repository and its environments
+    attempt: int = 1  # of the run
 
     def run(self, workflow: str, *options: str, **event: Any) -> Result:
-        """Run a workflow for an event: a push with a `ref`, a `pull_request`, or else a start with `inputs`."""
+        """Run a workflow for an event: a `pull_request`, a `workflow_run`, a start with `inputs`, or else a push."""
         self.forget()
         repository = {"full_name": "example/fraud", "default_branch": "main"}
-        kind = "pull_request" if "pull_request" in event else "workflow_dispatch" if "inputs" in event else "push"
+        kinds = {"pull_request": "pull_request", "workflow_run": "workflow_run", "inputs": "workflow_dispatch"}
+        kind = next((kind for key, kind in kinds.items() if key in event), "push")
         payload = {"repository": repository, "ref": "refs/heads/main"} | event
         (self.here / "event.json").write_text(json.dumps(payload))
         variables = {
             "DATABRICKS_CLIENT_ID": "identity-of-the-environment",
             "DATABRICKS_PR_CLIENT_ID": "identity-of-pull-requests",
-        }
+        } | self.variables
         secret = f"GITHUB_TOKEN={TOKEN_OF_THE_JOB}"
         known = {"GITHUB_REPOSITORY": "example/fraud", "GITHUB_RUN_ID": "77"}
-        replaced = {step["uses"] for _, _, step in steps_of(workflows(self.project)) if "uses" in step}
+        known |= {
+            "GITHUB_RUN_ATTEMPT": str(self.attempt),
+            "GITHUB_TRIGGERING_ACTOR": "bob" if self.attempt > 1 else "ada",
+        }
+        used = {step["uses"] for _, _, step in steps_of(workflows(self.project)) if "uses" in step}
+        replaced = {uses: self.here / "actions" / uses.split("@")[0] for uses in used if not uses.startswith("./")}
         command = [
             *("act", kind, "--json", "--workflows", f".github/workflows/{workflow}.yml"),
             *("--platform", "ubuntu-24.04=-self-hosted", "--no-cache-server", "--concurrent-jobs", "1"),
             *("--eventpath", str(self.here / "event.json"), "--actor", "ada", "--secret", secret),
             *(part for name, value in variables.items() for part in ("--var", f"{name}={value}")),
             *(part for name, value in known.items() for part in ("--env", f"{name}={value}")),
-            *(part for uses in sorted(replaced) for part in ("--local-repository", f"{uses}={self.here / 'action'}")),
+            *(part for uses in sorted(replaced) for part in ("--local-repository", f"{uses}={replaced[uses]}")),
             *options,
         ]
         # Nothing of ours reaches the jobs: act hands its own environment on to them.
@@ -120,24 +144,77 @@ class GitHub(StandIns):
         ]
         self.answer("/approvals", json.dumps(given))
 
+    def offer_cli(self, extra: str = "") -> str:
+        """Let the release of the Databricks CLI hold our stand-in, and return the checksum of the archive."""
+        content = BytesIO()
+        with ZipFile(content, "w") as archive:
+            entry = ZipInfo("databricks")
+            entry.external_attr = 0o755 << 16
+            archive.writestr(entry, (self.bin / "databricks").read_text(encoding="utf-8") + extra)
+        self.answer("databricks_cli_", content.getvalue())
+        return sha256(content.getvalue()).hexdigest()
+
+    def protected(self, *rules: str) -> None:
+        """Let the environment prod have protection rules of these types."""
+        self.answer("/environments/prod", json.dumps({"protection_rules": [{"id": 1, "type": rule} for rule in rules]}))
+
+    def tried(self, *runners: int | None) -> None:
+        """Let prod have been tried on these runners, this attempt included; a rejected one got no runner, so None."""
+        jobs = [{"id": number, "name": "Prod", "runner_id": runner} for number, runner in enumerate(runners)]
+        self.answer("/jobs?filter=all", json.dumps({"jobs": [{"id": 9, "name": "Staging", "runner_id": 1}, *jobs]}))
+
+    def release(self, tag: str = "v1.2.0", **more: Any) -> Result:
+        """Release a tag: run release-code for it, and what GitHub starts when that has ended."""
+        head = run("git", "rev-parse", "HEAD", cwd=self.project).stdout.strip()
+        ended = {"id": 76, "conclusion": "success", "event": "push", "head_branch": tag, "head_sha": head}
+        ended |= {"head_repository": {"full_name": "example/fraud"}, "html_url": "https://github.com/runs/76"}
+        first = self.run("release-code", ref=f"refs/tags/{tag}")
+        calls = self.here / "calls.jsonl"
+        before = calls.read_text(encoding="utf-8")
+        then = self.run(
+            "release-prod", workflow_run=ended | {"conclusion": "success" if first.succeeded else "failure"} | more
+        )
+        calls.write_text(before + (calls.read_text(encoding="utf-8") if calls.exists() else ""), encoding="utf-8")
+        return Result(
+            first.succeeded and then.succeeded,
+            first.jobs | then.jobs,
+            first.summaries + then.summaries,
+            first.log + then.log,
+        )
+
 
 def put_on_github(rendered: Path, here: Path, real: dict[str, str]) -> GitHub:
     """Return a copy of a project below `here`, with all that its workflows need, and stand-ins for what reaches out."""
-    need("act", "bash", "git", unix="the workflows")
+    need("act", "bash", "git", "openssl", "sha256sum", unix="the workflows")
     project = here / "project"
     shutil.copytree(rendered, project)
     for path in (project / ".github" / "workflows").glob("*.yml"):
         # act 0.2.89 refuses this key, which came in May 2026. It says only how many jobs of a group may wait.
         path.write_text(re.sub(r"^ +queue: max .*\n", "", path.read_text(), flags=re.MULTILINE))
-    commit(project)
-    assert run("git", "update-ref", "refs/remotes/origin/main", "HEAD", cwd=project).returncode == 0
-    for name in ("home", "action"):
+    for name in ("home", KEPT):
         (here / name).mkdir()
-    (here / "action" / "action.yml").write_text(DOES_NOTHING)
+    scripts = {
+        "actions/checkout": f"git clone --quiet {project} . && git checkout --quiet $REF",  # act knows no `ref`
+        "actions/attest": "true",
+        "actions/upload-artifact": f"cp dist/* {here / KEPT}",
+        "actions/download-artifact": f"mkdir -p dist && cp {here / KEPT}/* dist",
+    }
+    for name, script in scripts.items():
+        (here / "actions" / name).mkdir(parents=True)
+        (here / "actions" / name / "action.yml").write_text(action(script))
     github = GitHub(here, project)
-    github.put("databricks", "uv", "gh", real=real)
+    github.put("databricks", "uv", "gh", "curl", "pip", real=real)
     put_program(github.bin, "jq", "jq_program.py")  # which `gh` has inside
+    put_program(github.bin, "unzip", "unzip.py")
+    pinned = project / ".github" / "actions" / "databricks-cli" / "action.yml"
+    text = re.sub(r"SHA256: [0-9a-f]{64}\n", f"SHA256: {github.offer_cli()}\n", pinned.read_text())
+    pinned.write_text(text)
+    commit(project)
+    for reference in ("refs/remotes/origin/main", RELEASE):
+        assert run("git", "update-ref", reference, "HEAD", cwd=project).returncode == 0
     github.approved(("alan", "staging", "approved"), ("eve", "prod", "rejected"), ("grace", "prod", "approved"))
+    github.protected("branch_policy", "required_reviewers")
+    github.tried(1)
     return github
 
 
@@ -157,7 +234,8 @@ def request_from(repository: str = "example/fraud", **more: str) -> dict[str, An
 
 def check_identities(github: GitHub, workflow: str, target_input: str = "") -> None:
     """Every call that reaches a workspace comes from a job in the environment of its target, and no other logs in."""
-    jobs = workflows(github.project)[workflow]["jobs"]
+    parsed = workflows(github.project)
+    jobs = parsed[workflow]["jobs"] | (parsed["release-prod"]["jobs"] if workflow == "release-code" else {})
     for call in github.calls:
         environment = call.environment
         job = jobs[environment["GITHUB_JOB"]]
@@ -165,7 +243,7 @@ def check_identities(github: GitHub, workflow: str, target_input: str = "") -> N
         # The one token that GitHub gives reaches `gh` alone.
         assert environment.get("GH_TOKEN") == (TOKEN_OF_THE_JOB if call.line.startswith("gh ") else None), call
         if not call.line.startswith(REACHES):
-            assert call.line.startswith("gh ") or "DATABRICKS_CLIENT_ID" not in environment, call
+            assert call.line.startswith(("gh ", "curl ", "pip ")) or "DATABRICKS_CLIENT_ID" not in environment, call
             continue
         assert environment["DATABRICKS_AUTH_TYPE"] == "github-oidc", call
         if workflow == "pull-request":
@@ -207,7 +285,7 @@ def test_the_plan_is_shown_on_the_request(github: GitHub, target: str) -> None:
     parts = [f"### No plan for {other}" if other != target else "### What a first" for other in TARGETS]
     assert re.findall("|".join(parts), comment.input) == parts
     # All that the plan says is code, and nothing in it ends the code.
-    assert comment.input.splitlines()[-2:] == ["", f"Planned for 0123abc in {RUN}"]
+    assert comment.input.splitlines()[-2:] == ["", f"Planned for 0123abc in {ADDRESS}"]
     for line in ("create jobs.`x`", "```", f"### of {target}"):
         assert f"\n    {line}\n" in comment.input
 
@@ -268,28 +346,29 @@ def test_main_goes_to_staging_only(github: GitHub, pattern: str) -> None:
 
 @every_pattern
 def test_a_tag_goes_through_staging_to_prod(github: GitHub, pattern: str) -> None:
-    result = github.run("release-code", ref=RELEASE)
+    result = github.release()
     assert result.succeeded and set(result.jobs.values()) == {"success"}, result.log
     # No job but the integration test runs: a code release trains no model that ships, and moves no alias.
     assert github.reached() == STAGING[pattern] + PROD
-    assert github.lines("uv ") == ["uv sync --locked", "uv run pytest"]
+    # The wheel is built once, before any job that logs in.
+    uv = [line.partition(" --")[0] for line in github.lines("uv ")]
+    assert uv == ["uv sync", "uv run pytest", "uv build", "uv export"]
     check_identities(github, "release-code")
-    assert result.summaries == []
+    (summary,) = result.summaries
+    assert "    tag           v1.2.0\n" in summary and f"    wheel         sha256 {WHEEL_SHA256}\n" in summary
 
 
 @every_pattern
 def test_code_that_trains_names_who_released_it(github: GitHub, pattern: str) -> None:
-    github.run("release-code", ref=RELEASE)
+    github.release()
     approved = {
         call.line: call.environment.get("BUNDLE_VAR_code_approved_by")
         for call in github.calls
         if call.line.startswith("databricks bundle deploy")
     }
-    if pattern == "deploy-model":
-        assert set(approved.values()) == {None}
-    else:
-        assert approved["databricks bundle deploy --target staging"] == "ada"
-        assert approved["databricks bundle deploy --target prod"] == f"grace (v1.2.0, {RUN})"
+    assert approved["databricks bundle deploy --target prod"] == f"grace (v1.2.0, {RUN})"
+    if pattern != "deploy-model":  # where staging trains, too
+        assert approved["databricks bundle deploy --target staging"] == f"nobody, {STARTED}"
 
 
 @pytest.mark.parametrize(
@@ -298,21 +377,24 @@ def test_code_that_trains_names_who_released_it(github: GitHub, pattern: str) ->
 def test_a_failure_stops_what_follows(github: GitHub, pattern: str, at: int) -> None:
     release = STAGING[pattern] + PROD
     github.fail(release[at])
-    result = github.run("release-code", ref=RELEASE)
+    result = github.release()
     assert not result.succeeded
     assert github.reached() == release[: at + 1]
     # A failure in prod says what to do next.
     in_prod = "--target prod" in release[at]
     assert [summary.splitlines()[0] for summary in result.summaries] == (
-        ["### v1.2.0 was not fully released to prod"] if in_prod else []
+        ["### What reaches prod if you approve", "### The tag was not fully released to prod"] if in_prod else []
     )
-    assert all("run this job again" in summary for summary in result.summaries)
+    assert not in_prod or "run this job again" in result.summaries[-1]
 
 
-@pytest.mark.parametrize("pattern", ["deploy-code", "hybrid"])
-def test_nothing_is_deployed_to_prod_where_nobody_knows_who_approved(github: GitHub, pattern: str) -> None:
-    github.fail("/approvals")
-    assert github.run("release-code", ref=RELEASE).jobs["prod"] == "failure"
+@every_pattern
+@pytest.mark.parametrize("unknown", ["/approvals", "/environments/prod", "/jobs?filter=all"])
+def test_nothing_is_deployed_to_prod_where_nobody_knows_who_approved(
+    github: GitHub, pattern: str, unknown: str
+) -> None:
+    github.fail(unknown)
+    assert github.release().jobs["prod"] == "failure"
     assert github.reached() == STAGING[pattern]
 
 
@@ -320,7 +402,7 @@ def test_nothing_is_deployed_to_prod_where_nobody_knows_who_approved(github: Git
 @pytest.mark.parametrize("broken", ["uv run pytest", "uv sync"])
 def test_nothing_is_deployed_after_a_failed_test(github: GitHub, broken: str) -> None:
     github.fail(broken)
-    assert github.run("release-code", ref=RELEASE).jobs["tests"] == "failure"
+    assert github.release().jobs["tests"] == "failure"
     assert github.reached() == []
 
 
@@ -338,11 +420,14 @@ def model_release(pattern: str, version: str, approver: str, source_model: str =
     acceptance = f"models promote --target staging --version {version}" + (
         f" --source-model {source_model}" if source_model else ""
     )
+    asked = version if pattern == "hybrid" else "champion"
     return [
         *([acceptance] if pattern == "deploy-model" else []),
-        "models status --target staging",
-        "models number --target staging" + (f" --version {version}" if pattern == "hybrid" else ""),
-        f"models promote --target prod --version {number} --approve --by {approver} --reason {RUN}",
+        f"models show --target staging --version {asked} --field version",
+        f"models show --target staging --version {number}",
+        f"models show --target staging --version {number} --field evidence",
+        f"models promote --target prod --version {number} --evidence {EVIDENCE}"
+        f" --approve --by {approver} --reason {RUN}",
     ]
 
 
@@ -358,9 +443,13 @@ def test_a_model_release_deploys_no_code(github: GitHub, pattern: str) -> None:
     assert result.succeeded, result.log
     # The calls are all there are: no bundle is deployed, and no job trains.
     assert github.reached() == model_release(pattern, "champion", "grace")
-    assert {call.line.split()[0] for call in github.calls} == {"uv", "gh"}
+    assert {call.line.split()[0] for call in github.calls} == {"uv", "gh", "curl", "pip"}
     check_identities(github, "release-model")
-    assert result.summaries == [f"<pre>{STATUS.rstrip()}</pre>\n"]
+    (summary,) = result.summaries
+    assert summary.splitlines() == [
+        "### What reaches prod if you approve: version 12 of staging, and nothing else",
+        *("", "    version   12", f"    evidence  {EVIDENCE}"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -387,12 +476,12 @@ def test_a_version_that_is_not_there_is_refused_before_the_approval(github: GitH
     result = github.run("release-model", inputs={"version": version})
     assert result.jobs == {"staging": "failure"}
     # `models` gets exactly what was typed, so it can refuse it.
-    assert github.reached() == model_release(pattern="hybrid", version=version, approver="")[:-1]
+    assert github.reached() == model_release(pattern="hybrid", version=version, approver="")[:1]
     assert not (github.here / "home" / "hacked").exists()
 
 
 @pytest.mark.parametrize(
-    ("pattern", "at"), [*(("deploy-model", at) for at in range(4)), *(("hybrid", at) for at in range(3))]
+    ("pattern", "at"), [*(("deploy-model", at) for at in range(5)), *(("hybrid", at) for at in range(4))]
 )
 def test_a_failed_model_release_stops(github: GitHub, pattern: str, at: int) -> None:
     release = model_release(pattern, "champion", "grace")
@@ -404,20 +493,66 @@ def test_a_failed_model_release_stops(github: GitHub, pattern: str, at: int) -> 
     assert ("### The model was not promoted to prod" in "".join(result.summaries)) == in_prod
 
 
-@pytest.mark.parametrize("pattern", RECEIVING)
-def test_who_is_recorded_as_approver(github: GitHub) -> None:
-    # The last one counts: a job that is run again is approved again.
-    github.approved(("grace", "prod", "approved"), ("alan", "prod", "approved"), ("eve", "staging", "approved"))
-    github.run("release-model", inputs={})
-    assert f"--by alan --reason {RUN}" in github.reached()[-1]
+def released(github: GitHub, workflow: str) -> str:
+    """Release, and return the call with which prod was changed, or nothing if it was left alone."""
+    result = github.release() if workflow == "release-code" else github.run("release-model", inputs={})
+    changes = [call for call in github.calls if re.search("(deploy|promote) .*--target prod", call.line)]
+    assert bool(changes) == result.succeeded, result.log
+    assert changes or result.jobs["prod"] == "failure", result.log
+    return "".join(call.line + call.environment.get("BUNDLE_VAR_code_approved_by", "") for call in changes)
 
-    github.approved(("eve", "prod", "rejected"))  # prod has no reviewers: who started the run answers for it
-    github.run("release-model", inputs={})
-    assert f"--by ada --reason {RUN}" in github.reached()[-1]
 
-    github.fail("/approvals")  # nobody knows who approved
-    assert github.run("release-model", inputs={}).jobs["prod"] == "failure"
-    assert "promote --target prod" not in " ".join(github.reached())
+RELEASES = [
+    ("deploy-code", "release-code"),
+    ("deploy-model", "release-code"),
+    *((p, "release-model") for p in RECEIVING),
+]
+every_release = pytest.mark.parametrize(("pattern", "workflow"), RELEASES)
+
+
+@every_release
+@pytest.mark.parametrize(
+    "reviews",
+    [
+        pytest.param([], id="an admin let it pass"),
+        pytest.param([("eve", "prod", "rejected")], id="rejected"),
+        pytest.param([("eve", "staging", "approved")], id="of another environment"),
+        pytest.param([("eve", "prod", "pending")], id="pending"),
+    ],
+)
+def test_where_nobody_approved_the_release_stops(
+    github: GitHub, workflow: str, reviews: list[tuple[str, str, str]]
+) -> None:
+    github.approved(*reviews)
+    assert released(github, workflow) == ""
+    # A variable that anybody with the right to write may set changes nothing where prod has reviewers.
+    github.variables["RELEASE_WITHOUT_APPROVAL"] = "true"
+    assert released(github, workflow) == ""
+
+
+@every_release
+def test_an_approval_counts_for_one_attempt(github: GitHub, workflow: str) -> None:
+    github.attempt = 2
+    github.tried(1, 2)
+    assert released(github, workflow) == ""  # grace approved the first attempt, and an admin let the second one pass
+    github.approved(("grace", "prod", "approved"), ("alan", "prod", "approved"))
+    change = released(github, workflow)
+    assert "alan" in change and "attempt 2 by bob" in change and "started by ada" in change
+    github.approved(("eve", "prod", "rejected"), ("grace", "prod", "approved"))
+    github.tried(None, 2)  # a rejected attempt never began
+    assert "grace" in released(github, workflow)
+
+
+@every_release
+def test_where_prod_has_no_reviewers_an_admin_says_so_and_nobody_is_called_approver(
+    github: GitHub, workflow: str
+) -> None:
+    github.approved()
+    github.protected("branch_policy")
+    assert released(github, workflow) == ""
+    github.variables["RELEASE_WITHOUT_APPROVAL"] = "true"
+    change = released(github, workflow)
+    assert f"nobody, {STARTED}" in change and "grace" not in change
 
 
 @every_pattern
@@ -427,18 +562,14 @@ def test_who_is_recorded_as_approver(github: GitHub) -> None:
         ({"target": "staging", "command": "status"}, "models status --target staging"),
         (
             {"target": "prod", "command": "rollback", "reason": INJECTION},
-            f"models rollback --target prod --by ada --reason {INJECTION}",
+            f"models rollback --target prod --by ada, attempt 1 by ada --reason {INJECTION}",
         ),
         (
             {"target": "prod", "command": "run inference", "parameters": "run_date=2026-03-09,days=7"},
             "databricks bundle run inference --target prod --params run_date=2026-03-09,days=7",
         ),
-        (
-            {"target": "staging", "command": "run monitoring", "parameters": INJECTION},
-            f"databricks bundle run monitoring --target staging --params {INJECTION}",
-        ),
     ],
-    ids=["status", "rollback", "run", "injection"],
+    ids=["status", "rollback", "run"],
 )
 def test_operate(github: GitHub, inputs: dict[str, str], line: str) -> None:
     result = github.run("operate", inputs=inputs)
@@ -448,15 +579,38 @@ def test_operate(github: GitHub, inputs: dict[str, str], line: str) -> None:
     assert not (github.here / "home" / "hacked").exists()
 
 
+@pytest.mark.parametrize("pattern", ["deploy-code"])
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        *("source_table=dev.ada.bought", "code_approved_by=grace", "days=7,model=dev.ada.model", "days"),
+        *('"days=7,source_table=dev.ada.bought"', "days=7\nsource_table=dev.ada.bought", "run_date=${x}", INJECTION),
+    ],
+)
+def test_operators_choose_no_table_and_no_model(github: GitHub, parameters: str) -> None:
+    result = github.run("operate", inputs={"target": "prod", "command": "run training", "parameters": parameters})
+    assert not result.succeeded
+    assert github.reached() == []
+    assert not (github.here / "home" / "hacked").exists()
+
+
+@pytest.mark.parametrize("pattern", ["hybrid"])
+def test_a_rollback_names_who_ran_it_again(github: GitHub) -> None:
+    github.attempt = 2
+    github.run("operate", inputs={"target": "prod", "command": "rollback", "reason": "worse"})
+    assert github.reached() == ["models rollback --target prod --by ada, attempt 2 by bob --reason worse"]
+
+
 @pytest.mark.parametrize("pattern", ["hybrid"])
 def test_names_of_branches_tags_and_titles_are_inert(github: GitHub) -> None:
     name = INJECTION.replace(" ", "${IFS}")
     request = request_from(title=name)
     request["head"]["ref"] = name
     assert github.run("pull-request", pull_request=request).succeeded
-    github.fail("bundle deploy --target prod")
-    result = github.run("release-code", ref=f"refs/tags/{name}")
-    assert result.summaries[0].startswith(f"### {name} was not fully released")
+    github.run("release-code", ref=f"refs/tags/{name}")
+    ended = {"conclusion": "success", "event": "push", "head_branch": f"v{name}", "head_sha": name, "id": 76}
+    ended["head_repository"] = {"full_name": "example/fraud"}
+    assert github.run("release-prod", workflow_run=ended).jobs == {"check": "failure"}
     assert not (github.here / "home" / "hacked").exists()
 
 
