@@ -67,7 +67,7 @@ class StandIns:
             put_program(self.bin, name, "stand_in.py", str(self.here), name)
 
     def answer(self, part: str, text: str | bytes) -> None:
-        """Answer every call that holds `part` with `text`."""
+        """Answer every call that holds `part` with `text`. A call ends with a line break, so `part` may, too."""
         content = text.encode() if isinstance(text, str) else text
         (self.here / "answers" / quote(part, safe="")).write_bytes(content)
 
@@ -138,14 +138,14 @@ def main() -> None:
     here, name, arguments = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
     line = " ".join([name, *arguments])
     real = json.loads((here / "real.json").read_text(encoding="utf-8"))
-    if name in real and arguments[0] == "build":
-        pass_on(real[name], arguments)  # the wheel, which the real CLI asks for
+    if name in real and arguments[0] in ("build", "export"):
+        pass_on(real[name], arguments)  # the wheel, and what it holds
     note(here, line, arguments)
     print(f"{name} was called", file=sys.stderr)  # as programs talk there, which no pipeline may take for an answer
     if (here / "fails").exists() and (here / "fails").read_text(encoding="utf-8") in line:
         sys.exit(f"{line} fails, as the test wants")
     for answer in (here / "answers").iterdir():
-        if unquote(answer.name) in line:
+        if unquote(answer.name) in f"{line}\n":
             give(answer.read_bytes(), arguments)
             return
     if "models number" in line or "models show" in line:

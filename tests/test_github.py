@@ -36,9 +36,10 @@ KEPT = "wheel"  # the name under which a run keeps what it built
 
 
 def action(script: str) -> str:
-    """Return an action that runs one script, which knows the input REF, and says that it kept artifact 5."""
-    step = {"run": script, "shell": "bash", "env": {"REF": "${{ inputs.ref }}"}}
-    inputs, outputs = {"ref": {"description": "commit"}}, {"artifact-id": {"description": "number", "value": "5"}}
+    """Return an action that runs one script, which knows the inputs REF and TO, and says that it kept artifact 5."""
+    step = {"run": script, "shell": "bash", "env": {"REF": "${{ inputs.ref }}", "TO": "${{ inputs.path }}"}}
+    inputs = {"ref": {"description": "commit"}, "path": {"description": "folder"}}
+    outputs = {"artifact-id": {"description": "number", "value": "5"}}
     runs = {"using": "composite", "steps": [step]}
     return yaml.safe_dump(
         {"name": "stand-in", "description": "stand-in", "inputs": inputs, "outputs": outputs, "runs": runs}
@@ -154,6 +155,10 @@ class GitHub(StandIns):
         self.answer("databricks_cli_", content.getvalue())
         return sha256(content.getvalue()).hexdigest()
 
+    def tamper(self, script: str) -> None:
+        """Let somebody run this script wherever an artifact was downloaded."""
+        (self.here / "tamper").write_text(script)
+
     def protected(self, *rules: str) -> None:
         """Let the environment prod have protection rules of these types."""
         self.answer("/environments/prod", json.dumps({"protection_rules": [{"id": 1, "type": rule} for rule in rules]}))
@@ -163,17 +168,20 @@ class GitHub(StandIns):
         jobs = [{"id": number, "name": "Prod", "runner_id": runner} for number, runner in enumerate(runners)]
         self.answer("/jobs?filter=all", json.dumps({"jobs": [{"id": 9, "name": "Staging", "runner_id": 1}, *jobs]}))
 
-    def release(self, tag: str = "v1.2.0", **more: Any) -> Result:
-        """Release a tag: run release-code for it, and what GitHub starts when that has ended."""
+    def release(self, *options: str, tag: str = "v1.2.0", **more: Any) -> Result:
+        """Release a tag: run release-code for it, and what GitHub starts when that has ended.
+
+        Args:
+            more: what GitHub says of the run that has ended, where it is not an ordinary one.
+        """
         head = run("git", "rev-parse", "HEAD", cwd=self.project).stdout.strip()
         ended = {"id": 76, "conclusion": "success", "event": "push", "head_branch": tag, "head_sha": head}
         ended |= {"head_repository": {"full_name": "example/fraud"}, "html_url": "https://github.com/runs/76"}
-        first = self.run("release-code", ref=f"refs/tags/{tag}")
+        first = self.run("release-code", *options, ref=f"refs/tags/{tag}")
         calls = self.here / "calls.jsonl"
         before = calls.read_text(encoding="utf-8")
-        then = self.run(
-            "release-prod", workflow_run=ended | {"conclusion": "success" if first.succeeded else "failure"} | more
-        )
+        ended["conclusion"] = "success" if first.succeeded else "failure"
+        then = self.run("release-prod", *options, workflow_run=ended | more)
         calls.write_text(before + (calls.read_text(encoding="utf-8") if calls.exists() else ""), encoding="utf-8")
         return Result(
             first.succeeded and then.succeeded,
@@ -190,14 +198,17 @@ def put_on_github(rendered: Path, here: Path, real: dict[str, str]) -> GitHub:
     shutil.copytree(rendered, project)
     for path in (project / ".github" / "workflows").glob("*.yml"):
         # act 0.2.89 refuses this key, which came in May 2026. It says only how many jobs of a group may wait.
-        path.write_text(re.sub(r"^ +queue: max .*\n", "", path.read_text(), flags=re.MULTILINE))
+        text = re.sub(r"^ +queue: max .*\n", "", path.read_text(), flags=re.MULTILINE)
+        # Nor does it know this name of the project itself, of July 2026, where it is that of the workflow's commit.
+        path.write_text(text.replace("uses: $/", "uses: ./"))
     for name in ("home", KEPT):
         (here / name).mkdir()
     scripts = {
-        "actions/checkout": f"git clone --quiet {project} . && git checkout --quiet $REF",  # act knows no `ref`
+        # Where it has a `ref`; act does the others.
+        "actions/checkout": f'git clone --quiet {project} "$TO" && git -C "$TO" checkout --quiet "$REF"',
         "actions/attest": "true",
         "actions/upload-artifact": f"cp dist/* {here / KEPT}",
-        "actions/download-artifact": f"mkdir -p dist && cp {here / KEPT}/* dist",
+        "actions/download-artifact": f"mkdir -p $TO; cp {here / KEPT}/* $TO; cd $TO/..; bash {here / 'tamper'}",
     }
     for name, script in scripts.items():
         (here / "actions" / name).mkdir(parents=True)
@@ -212,6 +223,7 @@ def put_on_github(rendered: Path, here: Path, real: dict[str, str]) -> GitHub:
     commit(project)
     for reference in ("refs/remotes/origin/main", RELEASE):
         assert run("git", "update-ref", reference, "HEAD", cwd=project).returncode == 0
+    github.tamper("true")
     github.approved(("alan", "staging", "approved"), ("eve", "prod", "rejected"), ("grace", "prod", "approved"))
     github.protected("branch_policy", "required_reviewers")
     github.tried(1)
@@ -413,6 +425,136 @@ def test_a_tag_beside_main_is_refused(github: GitHub) -> None:
     result = github.run("release-code", ref=RELEASE)
     assert result.jobs["tests"] == "failure"
     assert github.calls == []
+
+
+@every_pattern
+@pytest.mark.parametrize(
+    "tampering",
+    [
+        pytest.param("echo more >> dist/fraud-0.1.0-py3-none-any.whl", id="changed"),
+        pytest.param("echo other > dist/fraud-9.9.9-py3-none-any.whl", id="another beside it"),
+        pytest.param("mv dist/*.whl dist/fraud-9.9.9-py3-none-any.whl; echo x >> dist/*.whl", id="instead of it"),
+        pytest.param("rm dist/*.whl", id="none"),
+    ],
+)
+def test_a_wheel_that_was_tampered_with_is_not_deployed(github: GitHub, pattern: str, tampering: str) -> None:
+    github.tamper(tampering)
+    assert not github.run("release-code", ref=RELEASE).succeeded
+    assert github.reached() == STAGING[pattern][:1]  # the CLI is called, and ends at the check
+    github.tamper(f'if [ "$GITHUB_JOB" = prod ]; then {tampering}; fi')  # after the reviewers have seen it
+    assert github.release().jobs["prod"] == "failure"
+    assert github.reached() == STAGING[pattern] + PROD[:1]
+
+
+@every_pattern
+def test_only_what_github_signed_is_deployed(github: GitHub, pattern: str) -> None:
+    github.variables["ATTEST_BUILDS"] = "true"
+    assert github.release().succeeded
+    commit = run("git", "rev-parse", "HEAD", cwd=github.project).stdout.strip()
+    signed = [call for call in github.calls if call.line.startswith("gh attestation ")]
+    jobs = ["integration-test"] if pattern == "deploy-model" else []
+    assert [call.environment["GITHUB_JOB"] for call in signed] == sorted(
+        [*jobs, "staging", "check"] * 2, key=["integration-test", "staging", "check"].index
+    )
+    for call in signed:
+        assert "--repo example/fraud --signer-workflow example/fraud/.github/workflows/release-code.yml" in call.line
+        assert f"--source-digest {commit}" in call.line
+    assert {call.line.split("--predicate-type ")[1].split()[0] for call in signed} == {
+        "https://slsa.dev/provenance/v1",
+        "https://cyclonedx.org/bom",
+    }
+
+    github.fail("cyclonedx.org/bom")
+    assert not github.release().succeeded
+    assert github.reached() == []
+
+
+@every_pattern
+def test_a_program_that_was_tampered_with_does_not_run(github: GitHub, pattern: str) -> None:
+    github.offer_cli("touch $HOME/hacked")
+    assert not github.release().succeeded
+    assert github.reached() == []
+    assert not (github.here / "home" / "hacked").exists()
+
+
+@pytest.mark.parametrize("pattern", ["hybrid"])
+def test_a_tag_decides_nothing_about_its_release(github: GitHub) -> None:
+    """Whoever may push a tag writes all of its workflows. What leads to prod is main's."""
+
+    def git(*arguments: str) -> str:
+        result = run("git", "-c", "user.name=eve", "-c", "user.email=eve@example.com", *arguments, cwd=github.project)
+        assert result.returncode == 0, result.stdout
+        return result.stdout.strip()
+
+    main = git("rev-parse", "HEAD")
+    branch = git("branch", "--show-current")
+    git("checkout", "--quiet", "-b", "sneaky")
+    for path in (github.project / ".github" / "workflows").glob("release-*.yml"):
+        path.write_text(path.read_text().replace("merge-base --is-ancestor", "true"))
+    git("commit", "--quiet", "--all", "--message", "nobody reviewed this")
+    sneaky = git("rev-parse", "HEAD")
+    git("tag", "v6.6.6")
+    git("checkout", "--quiet", branch)
+    # GitHub says that the workflow of the tag went well, for its owner wrote that, too.
+    pushed = {"id": 76, "conclusion": "success", "event": "push", "head_branch": "v6.6.6", "head_sha": sneaky}
+    pushed["head_repository"] = {"full_name": "example/fraud"}
+    for attack in (
+        {},
+        {"head_branch": "v1.2.0"},  # where another tag is that of main
+        {"head_branch": "v7.7.7", "head_sha": main},  # no such tag, but perhaps a branch
+        {"head_sha": main},  # the tag was moved
+    ):
+        result = github.run("release-prod", workflow_run=pushed | attack)
+        assert result.jobs == {"check": "failure"}, attack
+    for other in (
+        {"conclusion": "failure"},
+        {"event": "pull_request"},
+        {"head_repository": {"full_name": "eve/fraud"}},
+        {"head_branch": "main"},
+    ):
+        good = pushed | {"head_branch": "v1.2.0", "head_sha": main} | other
+        assert not {"check", "prod"} & set(github.run("release-prod", workflow_run=good).jobs), other
+    assert github.calls == []
+
+
+HOSTILE = """\
+</pre><img src=https://example.com/seen><script>alert(1)</script>
+# All checks passed
+[approve](https://example.com) @everybody
+\x1b[2K\r::error::forged
+```
+::set-output name=version::13
+::add-mask::12
+##[error]forged
+"""
+
+
+@pytest.mark.parametrize("pattern", RECEIVING)
+def test_text_of_a_registry_is_text(github: GitHub) -> None:
+    github.answer("models show --target staging --version 12\n", HOSTILE + EVIDENCE)
+    github.answer("models promote", HOSTILE)
+    result = github.run("release-model", inputs={})
+    assert result.succeeded, result.log
+    assert "--version 12 " in github.reached()[-1]
+    # On the page of the run all of it is code, whatever it holds.
+    (summary,) = result.summaries
+    heading, empty, *text = summary.splitlines()
+    assert heading.startswith("### What reaches prod") and empty == ""
+    assert all(line.startswith("    ") for line in text)
+    assert "    </pre><img src=https://example.com/seen><script>alert(1)</script>" in text
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", summary)
+    # In the log GitHub follows none of it.
+    entries = [json.loads(line) for line in result.log.splitlines() if line.startswith("{")]
+    taken = {entry["command"] for entry in entries if "command" in entry and "forged" in json.dumps(entry)}
+    assert taken == {"ignored", "summary"}
+    assert not [entry for entry in entries if entry.get("command") in ("add-mask", "error")]
+    assert not [entry for entry in entries if entry.get("command") == "set-output" and entry.get("arg") == "13"]
+
+
+@pytest.mark.parametrize("pattern", RECEIVING)
+def test_reviewers_see_what_is_released_or_nothing_is(github: GitHub) -> None:
+    github.answer("models show --target staging --version 12\n", "version   12\nevidence  of something else\n")
+    assert github.run("release-model", inputs={}).jobs == {"staging": "failure"}
 
 
 def model_release(pattern: str, version: str, approver: str, source_model: str = "", number: str = "12") -> list[str]:
@@ -633,14 +775,16 @@ def scripts_of(job: dict[str, Any]) -> str:
 
 
 def logs_in(job: dict[str, Any]) -> bool:
-    return "databricks bundle" in scripts_of(job) or "uv run --locked models" in scripts_of(job)
+    return bool(re.search("databricks bundle|uv run .*models", scripts_of(job)))
 
 
 @every_pattern
 def test_triggers(parsed: dict[str, Any], pattern: str) -> None:
-    assert set(parsed) == {"operate", "pull-request", "release-code"} | (
+    assert set(parsed) == {"operate", "pull-request", "release-code", "release-prod"} | (
         {"release-model"} if pattern in RECEIVING else set()
     )
+    # GitHub takes this workflow from main, whatever was pushed.
+    assert parsed["release-prod"]["on"] == {"workflow_run": {"workflows": ["release-code"], "types": ["completed"]}}
     assert parsed["pull-request"]["on"] == {"pull_request": {"branches": ["main"]}}
     # A change of documents alone releases nothing.
     ignored = ["**.md", "docs/**", "notebooks/**", ".github/dependabot.yml"]
@@ -658,12 +802,17 @@ def test_every_job_has_limits_and_the_least_permissions(parsed: dict[str, Any]) 
             assert job["runs-on"] == "ubuntu-24.04", where
             assert 0 < job["timeout-minutes"] <= 300, where
             needed = {"contents": "read"} if "actions/checkout@" in json.dumps(job["steps"]) else {}
-            needed |= {"id-token": "write"} if logs_in(job) else {}
-            needed |= {"actions": "read"} if "approver.sh" in scripts_of(job) else {}
+            used = json.dumps(job["steps"])
+            needed |= {"id-token": "write"} if logs_in(job) or "actions/attest@" in used else {}
+            needed |= {"attestations": "write"} if "actions/attest@" in used else {}
+            needed |= {"attestations": "read"} if "verify-attestations.sh" in used else {}
+            needed |= {"actions": "read"} if "approver.sh" in used or '"run-id"' in used else {}
             needed |= {"pull-requests": "write"} if "gh pr comment" in scripts_of(job) else {}
             assert job["permissions"] == needed, where
             # A token that can write never meets code of the request.
             assert "pull-requests" not in needed or [list(step) for step in job["steps"]] == [["name", "env", "run"]]
+            # What GitHub gives to sign with opens no environment: see the subjects in docs/cicd-setup.md.
+            assert "actions/attest@" not in used or "environment" not in job
 
 
 @every_pattern
@@ -675,6 +824,9 @@ def test_who_logs_in_has_an_environment_and_waits_its_turn(parsed: dict[str, Any
                 assert "environment" not in job and "DATABRICKS_CLIENT_ID" not in json.dumps(job), where
                 continue
             assert job["env"]["DATABRICKS_AUTH_TYPE"] == "github-oidc", where
+            # All that programs print there is text to GitHub.
+            assert job["defaults"] == {"run": {"shell": "bash .github/as-text.sh {0}"}}, where
+            assert not [step for step in job["steps"] if "shell" in step], where
             if name == "pull-request":
                 assert job["env"]["DATABRICKS_CLIENT_ID"] == "${{ vars.DATABRICKS_PR_CLIENT_ID }}"
                 assert job["if"] == "github.event.pull_request.head.repo.full_name == github.repository"
@@ -693,9 +845,12 @@ def test_who_logs_in_has_an_environment_and_waits_its_turn(parsed: dict[str, Any
                 assert set(re.findall(r"--target (\w+)", scripts_of(job))) == {environment}, where
     assert parsed["release-code"]["concurrency"]["cancel-in-progress"] is False
     assert "concurrency" not in parsed.get("release-model", {})
-    for name in {"release-code", "release-model"} & set(parsed):
-        assert parsed[name]["jobs"]["prod"]["needs"] == "staging"
-    assert parsed["release-code"]["jobs"]["prod"]["if"] == "github.ref_type == 'tag'"
+    if "release-model" in parsed:
+        assert parsed["release-model"]["jobs"]["prod"]["needs"] == "staging"
+    # Nothing of a tag reaches prod before main's own workflow has seen it.
+    in_prod = {name for name, workflow in parsed.items() if "prod" in workflow["jobs"]}
+    assert in_prod - {"release-model"} == {"release-prod"}
+    assert parsed["release-prod"]["jobs"]["prod"]["needs"] == "check"
 
 
 @every_pattern
@@ -725,12 +880,12 @@ def test_each_target_brings_its_own_plan(parsed: dict[str, Any]) -> None:
 def test_nothing_is_cached_and_no_secret_is_named(project: Path, parsed: dict[str, Any]) -> None:
     for name, key, step in steps_of(parsed):
         action = step.get("uses", "").split("@")[0]
-        assert action in ("", "actions/checkout", "astral-sh/setup-uv", "databricks/setup-cli"), f"{name}.{key}"
+        assert action in ("", "$/.github/actions/uv", "$/.github/actions/databricks-cli") or (
+            action.removeprefix("actions/") in ("attest", "checkout", "download-artifact", "upload-artifact")
+        ), f"{name}.{key}"
         if action == "actions/checkout":
             assert step["with"]["persist-credentials"] is False
-        if action == "astral-sh/setup-uv":
-            assert step["with"]["enable-cache"] is False and re.fullmatch(r"\d+\.\d+\.\d+", step["with"]["version"])
-    for path in sorted((project / ".github").rglob("*.*")):
+    for path in (path for path in sorted((project / ".github").rglob("*")) if path.is_file()):
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"secrets\.|DATABRICKS_TOKEN|CLIENT_SECRET|pull_request_target", text), path
 
@@ -738,7 +893,7 @@ def test_nothing_is_cached_and_no_secret_is_named(project: Path, parsed: dict[st
 @every_pattern
 def test_packages_and_actions_are_kept_up_to_date(project: Path) -> None:
     updates = yaml.safe_load((project / ".github" / "dependabot.yml").read_text(encoding="utf-8"))["updates"]
-    assert {entry["package-ecosystem"] for entry in updates} == {"github-actions", "uv"}
+    assert {entry["package-ecosystem"] for entry in updates} == {"github-actions", "pip", "uv"}
     assert all(entry["cooldown"]["default-days"] >= 7 for entry in updates)
 
 
@@ -756,18 +911,19 @@ def test_actions_are_pinned_by_commit_and_named_by_version(repository: Path) -> 
     for path in sorted((repository / ".github" / "workflows").glob("*.yml")):
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if "uses:" in line]
         for line in lines:
-            assert re.fullmatch(r"\s*- uses: [\w-]+/[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), (path, line)
+            assert re.fullmatch(
+                r"\s*(- )?uses: ([\w-]+/[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+|\$/\.github/actions/[\w-]+)", line
+            ), (path, line)
 
 
 def test_the_template_is_tested_with_the_cli_of_its_projects(bake: Bake) -> None:
     """Without it the tests of the bundles would skip on GitHub."""
 
-    def versions(folder: Path) -> set[str]:
-        texts = [path.read_text(encoding="utf-8") for path in (folder / ".github" / "workflows").glob("*.yml")]
-        return set(re.findall(r"databricks/setup-cli@.*", "\n".join(texts)))
-
-    (version,) = versions(ROOT)
-    assert versions(bake(ci_provider="github-actions")) == {version}
+    installed = bake(ci_provider="github-actions") / ".github" / "actions" / "databricks-cli" / "action.yml"
+    (version,) = re.findall(r" VERSION: (\S+)", installed.read_text(encoding="utf-8"))
+    ours = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8"))["jobs"].values()
+    steps = [step for job in ours for step in job["steps"] if "databricks/setup-cli@" in step.get("uses", "")]
+    assert [step["with"]["version"] for step in steps] == [version]
     test = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8"))["jobs"]["test"]
     steps = [step.get("uses", step.get("run", "")).partition("@")[0] for step in test["steps"]]
     assert steps.index("databricks/setup-cli") < steps.index("python tasks.py test")
@@ -779,13 +935,15 @@ def test_linters_find_nothing(repository: Path) -> None:
     need("actionlint", "shellcheck", "zizmor")  # actionlint hands the scripts to shellcheck
     folder = repository / ".github"
     files = sorted((folder / "workflows").glob("*.yml"))
+    own = sorted((folder / "actions").glob("*/action.yml"))
     assert files
     schemas = [sys.executable, "-m", "check_jsonschema", "--builtin-schema"]
     for command in (
         ["actionlint", "-no-color", *files],
-        ["zizmor", "--offline", "--persona", "pedantic", "--no-progress", *files, folder / "dependabot.yml"],
-        [*YAMLLINT, *files, folder / "dependabot.yml"],
+        ["zizmor", "--offline", "--persona", "auditor", "--no-progress", *files, *own, folder / "dependabot.yml"],
+        [*YAMLLINT, *files, *own, folder / "dependabot.yml"],
         [*schemas, "vendor.github-workflows", *files],
+        *([*schemas, "vendor.github-actions", path] for path in own),
         [*schemas, "vendor.dependabot", folder / "dependabot.yml"],
         *(["shellcheck", script] for script in sorted(folder.glob("*.sh"))),
     ):
@@ -821,7 +979,7 @@ def test_a_release_with_the_cli(bake_anew: Bake, tmp_path: Path, pattern: str, t
     for summary in checked.summaries:
         assert "    create jobs.inference\n" in summary and "0 to change, 0 to delete" in summary
 
-    released = github.run("release-code", *job, ref=RELEASE)
+    released = github.release(*job)
     assert released.succeeded, released.log
     assert github.reached() == STAGING[pattern] + PROD
     check_identities(github, "release-code")
