@@ -16,7 +16,7 @@ attempts=$(gh api --paginate "$run/jobs?filter=all" --jq '.jobs[] | select(.name
 if [ -z "$rules" ] && [ "$RELEASE_WITHOUT_APPROVAL" = true ]; then
   echo "name=nobody, $started"
 elif [ -z "$rules" ]; then
-  echo "The environment prod has no required reviewers. See docs/cicd-setup.md, step 4." >&2
+  echo "The environment prod has no required reviewers. Give it some, or see docs/releasing.md." >&2
   exit 1
 elif [ "$(wc -w <<< "$approvals")" -lt "$(wc -w <<< "$attempts")" ] || [ -z "$approvals" ]; then
   echo "Nobody approved this attempt: found '${approvals//$'\n'/, }'. Run the job again, and let a reviewer approve it." >&2
