@@ -495,7 +495,8 @@ def test_a_tag_decides_nothing_about_its_release(github: GitHub) -> None:
     sneaky = git("rev-parse", "HEAD")
     git("tag", "v6.6.6")
     git("checkout", "--quiet", branch)
-    # GitHub says that the workflow of the tag went well, for its owner wrote that, too.
+    # GitHub says that the workflow of the tag went well and built a wheel, for who pushed it wrote that, too.
+    (github.here / KEPT / "fraud-0.1.0-py3-none-any.whl").write_text("built")
     pushed = {"id": 76, "conclusion": "success", "event": "push", "head_branch": "v6.6.6", "head_sha": sneaky}
     pushed["head_repository"] = {"full_name": "example/fraud"}
     for attack in (
@@ -505,7 +506,7 @@ def test_a_tag_decides_nothing_about_its_release(github: GitHub) -> None:
         {"head_sha": main},  # the tag was moved
     ):
         result = github.run("release-prod", workflow_run=pushed | attack)
-        assert result.jobs == {"check": "failure"}, attack
+        assert result.jobs == {"check": "failure"} and github.calls == [], attack
     for other in (
         {"conclusion": "failure"},
         {"event": "pull_request"},
@@ -514,7 +515,9 @@ def test_a_tag_decides_nothing_about_its_release(github: GitHub) -> None:
     ):
         good = pushed | {"head_branch": "v1.2.0", "head_sha": main} | other
         assert not {"check", "prod"} & set(github.run("release-prod", workflow_run=good).jobs), other
-    assert github.calls == []
+        assert github.calls == []
+    good = pushed | {"head_branch": "v1.2.0", "head_sha": main}
+    assert github.run("release-prod", workflow_run=good).jobs == {"check": "success", "prod": "success"}
 
 
 HOSTILE = """\
