@@ -177,6 +177,7 @@ class GitHub(StandIns):
         head = run("git", "rev-parse", "HEAD", cwd=self.project).stdout.strip()
         ended = {"id": 76, "conclusion": "success", "event": "push", "head_branch": tag, "head_sha": head}
         ended |= {"head_repository": {"full_name": "example/fraud"}, "html_url": "https://github.com/runs/76"}
+        ended |= {"actor": {"login": "ada"}}
         first = self.run("release-code", *options, ref=f"refs/tags/{tag}")
         calls = self.here / "calls.jsonl"
         before = calls.read_text(encoding="utf-8")
@@ -380,7 +381,7 @@ def test_code_that_trains_names_who_released_it(github: GitHub, pattern: str) ->
     }
     assert approved["databricks bundle deploy --target prod"] == f"grace (v1.2.0, {RUN})"
     if pattern != "deploy-model":  # where staging trains, too
-        assert approved["databricks bundle deploy --target staging"] == f"nobody, {STARTED}"
+        assert approved["databricks bundle deploy --target staging"] == f"nobody ({STARTED})"
 
 
 @pytest.mark.parametrize(
@@ -663,6 +664,7 @@ every_release = pytest.mark.parametrize(("pattern", "workflow"), RELEASES)
         pytest.param([("eve", "prod", "rejected")], id="rejected"),
         pytest.param([("eve", "staging", "approved")], id="of another environment"),
         pytest.param([("eve", "prod", "pending")], id="pending"),
+        pytest.param([("ada", "prod", "approved")], id="who started it"),
     ],
 )
 def test_where_nobody_approved_the_release_stops(
@@ -671,7 +673,7 @@ def test_where_nobody_approved_the_release_stops(
     github.approved(*reviews)
     assert released(github, workflow) == ""
     # A variable that anybody with the right to write may set changes nothing where prod has reviewers.
-    github.variables["RELEASE_WITHOUT_APPROVAL"] = "true"
+    github.variables["APPROVAL_REQUIRED"] = "false"
     assert released(github, workflow) == ""
 
 
@@ -680,6 +682,8 @@ def test_an_approval_counts_for_one_attempt(github: GitHub, workflow: str) -> No
     github.attempt = 2
     github.tried(1, 2)
     assert released(github, workflow) == ""  # grace approved the first attempt, and an admin let the second one pass
+    github.approved(("grace", "prod", "approved"), ("bob", "prod", "approved"))
+    assert released(github, workflow) == ""  # bob ran it again
     github.approved(("grace", "prod", "approved"), ("alan", "prod", "approved"))
     change = released(github, workflow)
     assert "alan" in change and "attempt 2 by bob" in change and "started by ada" in change
@@ -695,9 +699,9 @@ def test_where_prod_has_no_reviewers_an_admin_says_so_and_nobody_is_called_appro
     github.approved()
     github.protected("branch_policy")
     assert released(github, workflow) == ""
-    github.variables["RELEASE_WITHOUT_APPROVAL"] = "true"
+    github.variables["APPROVAL_REQUIRED"] = "false"
     change = released(github, workflow)
-    assert f"nobody, {STARTED}" in change and "grace" not in change
+    assert f"nobody ({STARTED})" in change and "grace" not in change
 
 
 @every_pattern

@@ -178,7 +178,7 @@ def test_what_builds_the_wheel_is_pinned_by_hash(bake_anew: Bake, tmp_path: Path
     replaced = dict(pinned)["hatchling"]
     attacks = {
         "another hatchling": (text.replace(replaced, "0" * 64), f"Expected:\n  sha256:{'0' * 64}"),
-        "a package more": (text.replace('requires = ["hatchling"]', 'requires = ["hatchling", "wheel"]'), "for: `wheel`"),
+        "a package more": (text.replace('["hatchling"]', '["hatchling", "wheel"]'), "for: `wheel`"),
     }
     for attack, (attacked, message) in attacks.items():
         pyproject.write_text(attacked, encoding="utf-8")
