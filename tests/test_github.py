@@ -235,7 +235,7 @@ def put_on_github(rendered: Path, here: Path, real: dict[str, str]) -> GitHub:
 def github(bake: Bake, pattern: str, tmp_path: Path) -> GitHub:
     github = put_on_github(bake(deployment_pattern=pattern, ci_provider="github-actions"), tmp_path, {})
     for target in TARGETS:
-        github.answer(f"bundle plan --target {target}", f"create jobs.`x`\n```\n### of {target}\n")
+        github.answer(f"bundle plan --target {target}", f"create jobs.`x`\n```\n\x1b### of {target}\n")
     return github
 
 
