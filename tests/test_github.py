@@ -963,7 +963,30 @@ def test_linters_find_nothing(repository: Path) -> None:
             assert re.fullmatch(r"zizmor: ignore\[[\w,-]+\] \w.*", line), (path, line)
 
 
-# With the real CLI
+# With the real programs
+
+
+@pytest.mark.slow
+def test_another_uv_is_not_installed(bake: Bake, tmp_path: Path) -> None:
+    need("bash", "pip", unix="the runners of GitHub")
+    if sys.platform != "linux":
+        pytest.skip("the hashes are for the runners of GitHub, which are Linux")
+    folder = tmp_path / "uv"
+    shutil.copytree(bake(ci_provider="github-actions") / ".github" / "actions" / "uv", folder)
+    (step,) = yaml.safe_load((folder / "action.yml").read_text(encoding="utf-8"))["runs"]["steps"]
+    given = {"RUNNER_TEMP": str(tmp_path), "GITHUB_PATH": str(tmp_path / "path"), "GITHUB_ACTION_PATH": str(folder)}
+
+    pinned = folder / "requirements.txt"
+    text = pinned.read_text(encoding="utf-8")
+    pinned.write_text(re.sub("sha256:[0-9a-f]{8}", "sha256:00000000", text), encoding="utf-8")
+    result = run("bash", "-e", "-c", step["run"], cwd=tmp_path, **given)
+    assert result.returncode != 0 and "DO NOT MATCH THE HASHES" in result.stdout, result.stdout
+    assert not (tmp_path / "path").exists()
+
+    pinned.write_text(text, encoding="utf-8")
+    assert run("bash", "-e", "-c", step["run"], cwd=tmp_path, **given).returncode == 0
+    installed = run(tmp_path / "uv" / "bin" / "uv", "--version", cwd=tmp_path).stdout
+    assert f"uv=={installed.split()[1]} " in text
 
 
 @pytest.mark.slow
