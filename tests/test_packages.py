@@ -5,13 +5,15 @@ The versions of the platform are those of its release notes, as github.com/datab
 """
 
 import re
+import subprocess
+import sys
 import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 from conftest import Bake
-from helpers import CHOICES, lock, run
+from helpers import CHOICES, bundle_files, clean_environment, lock, run
 
 pytestmark = pytest.mark.slow
 
@@ -61,8 +63,10 @@ PLATFORM = ("--python-version", "3.12", "--python-platform", "x86_64-manylinux_2
 
 def build(project: Path, folder: Path, **variables: str) -> Path:
     """Build the wheel as the bundle does, into `folder`."""
-    (artifact,) = re.findall(r"build: (uv build .*)", (project / "databricks.yml").read_text(encoding="utf-8"))
-    result = run(*artifact.split(), "--out-dir", folder, cwd=project, **variables)
+    bundle = bundle_files(project)["databricks.yml"]
+    assert bundle["artifacts"]["package"]["build"] == "${var.build}"
+    command = bundle["variables"]["build"]["default"].split()
+    result = run(*command, "--out-dir", folder, cwd=project, **variables)
     assert result.returncode == 0, result.stdout
     (wheel,) = folder.glob("*.whl")
     return wheel
@@ -163,6 +167,50 @@ def test_no_wheel_is_built_of_another_state_than_the_locked_one(
     result = run("uv", "build", "--wheel", "--out-dir", tmp_path, cwd=project)
     assert result.returncode != 0 and message in result.stdout and "uv lock" in result.stdout, result.stdout
     assert not list(tmp_path.glob("*.whl"))
+
+
+def test_what_builds_the_wheel_is_pinned_by_hash(bake_anew: Bake, tmp_path: Path) -> None:
+    """It also builds what a release runs beside its token, so a registry that delivers something else is refused."""
+    project = bake_anew()
+    pyproject = project / "pyproject.toml"
+    text = pyproject.read_text(encoding="utf-8")
+    pinned = re.findall(r'requirement = "([\w-]+)==.*", hashes = \["sha256:([0-9a-f]{64})"\]', text)
+    replaced = dict(pinned)["hatchling"]
+    attacks = {
+        "another hatchling": (text.replace(replaced, "0" * 64), f"Expected:\n  sha256:{'0' * 64}"),
+        "a package more": (text.replace('["hatchling"]', '["hatchling", "wheel"]'), "for: `wheel`"),
+    }
+    for attack, (attacked, message) in attacks.items():
+        pyproject.write_text(attacked, encoding="utf-8")
+        lock(project)
+        for command in (("uv", "build", "--wheel", "--out-dir", tmp_path), ("uv", "sync", "--no-default-groups")):
+            result = run(*command, cwd=project)
+            assert result.returncode != 0, (attack, command, result.stdout)
+            assert message in re.sub(r"(?m)^[ │]+", "  ", result.stdout), result.stdout
+    assert not list(tmp_path.glob("*.whl"))
+
+    pyproject.write_text(text, encoding="utf-8")
+    lock(project)
+    build(project, tmp_path)
+    # What a release installs to call `models` is what the jobs get, and the project itself.
+    assert run("uv", "sync", "--locked", "--no-default-groups", cwd=project).returncode == 0
+    installed = run("uv", "pip", "list", "--format", "json", cwd=project).stdout
+    groups = tomllib.loads(text)["dependency-groups"]["dev"]
+    assert '"mlflow"' in installed
+    assert not [name for name in groups if f'"{re.split("[<>=]", name)[0]}"' in installed]
+
+
+def test_the_wheel_is_the_same_where_pip_builds_it(bake_anew: Bake, tmp_path: Path) -> None:
+    """The notebook installs the package with `%pip`, where no uv is around but the package of that name."""
+    project = bake_anew(compute="classic")
+    lock(project)
+    command = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path / "pip", project)
+    environment = clean_environment()
+    environment.pop("UV", None)
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    (wheel,) = (tmp_path / "pip").glob("*.whl")
+    assert needs(wheel) == needs(build(project, tmp_path / "uv"))
 
 
 READ_FROM_STORAGE = """

@@ -33,11 +33,18 @@ from helpers import (
 
 OPTIONS = TEMPLATE / "_options"
 DEFAULT_FILES = """
+.github/actions/databricks-cli/action.yml
+.github/actions/uv/action.yml
+.github/actions/uv/requirements.txt
 .github/approver.sh
+.github/as-text.sh
 .github/dependabot.yml
+.github/verify-attestations.sh
+.github/verify-wheel.sh
 .github/workflows/operate.yml
 .github/workflows/pull-request.yml
 .github/workflows/release-code.yml
+.github/workflows/release-prod.yml
 .gitignore
 .pre-commit-config.yaml
 README.md
