@@ -94,13 +94,14 @@ class StandIns:
         return [re.sub("^uv run --locked (--no-default-groups )?", "", line) for line in self.lines(*REACHES)]
 
 
-def put_program(folder: Path, name: str, script: str, *arguments: str) -> None:
+def put_program(folder: Path, name: str, script: str, *arguments: str) -> Path:
     """Make `name` a program on this system: it runs a script that stands beside this file, `arguments` come first."""
     windows = os.name == "nt"
     program = folder / (f"{name}.bat" if windows else name)
     command = " ".join(f'"{part}"' for part in (sys.executable, Path(__file__).with_name(script), *arguments))
     program.write_text(f"@{command} %*\n" if windows else f'#!/bin/sh\nexec {command} "$@"\n', encoding="utf-8")
     program.chmod(0o755)
+    return program
 
 
 def after(option: str, arguments: list[str]) -> str:
