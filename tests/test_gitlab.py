@@ -559,6 +559,24 @@ def test_deployments_have_their_own_identity_and_wait_for_each_other(project: Pa
     assert "cache" not in config["default"] and "cache" not in config["tests"]
 
 
+def subject(environment: dict[str, str], *protected: str) -> str:
+    """Return how GitLab's token of a job ends that names this environment: the tier is whatever the job says."""
+    is_protected = str(environment["name"] in protected).lower()
+    return f"environment_protected:{is_protected}:deployment_tier:{environment['deployment_tier']}"
+
+
+def test_no_job_outside_prod_can_claim_to_be_of_prod(project: Path) -> None:
+    """The environment prod is protected, and no other: so only who may deploy there gets `true`."""
+    of_prod = "environment_protected:true:deployment_tier:production"
+    for job in jobs_of(read(project)).values():
+        if "environment" in job:
+            in_prod = job["environment"]["name"] == "prod"
+            assert (subject(job["environment"], "prod") == of_prod) == in_prod
+    attack = {"name": "staging", "deployment_tier": "production"}
+    assert subject(attack, "prod") != of_prod
+    assert subject(attack, "prod", "staging") == of_prod, "why staging must not be protected as well"
+
+
 def test_the_plan_is_shown_on_the_request(project: Path) -> None:
     job = read(project)["bundle"]
     assert any(line.startswith('databricks bundle plan --target "$BUNDLE_TARGET" | ') for line in job["script"])
