@@ -94,14 +94,13 @@ class StandIns:
         return [re.sub("^uv run --locked (--no-default-groups )?", "", line) for line in self.lines(*REACHES)]
 
 
-def put_program(folder: Path, name: str, script: str, *arguments: str) -> Path:
+def put_program(folder: Path, name: str, script: str, *arguments: str) -> None:
     """Make `name` a program on this system: it runs a script that stands beside this file, `arguments` come first."""
     windows = os.name == "nt"
     program = folder / (f"{name}.bat" if windows else name)
     command = " ".join(f'"{part}"' for part in (sys.executable, Path(__file__).with_name(script), *arguments))
     program.write_text(f"@{command} %*\n" if windows else f'#!/bin/sh\nexec {command} "$@"\n', encoding="utf-8")
     program.chmod(0o755)
-    return program
 
 
 def after(option: str, arguments: list[str]) -> str:
@@ -156,7 +155,7 @@ def main() -> None:
         if "models show" in line and "--field" not in arguments:
             print(f"version   {number}\nevidence  {EVIDENCE}")
         else:
-            print(EVIDENCE if arguments[-1] == "evidence" else number)
+            print(EVIDENCE if "evidence" in arguments else number)
     elif name == "uv" and arguments[0] in ("build", "export"):
         Path("dist").mkdir(exist_ok=True)
         Path("dist", "sbom.json" if arguments[0] == "export" else "fraud-0.1.0-py3-none-any.whl").write_text("built")

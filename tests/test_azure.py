@@ -17,10 +17,10 @@ import pytest
 from azure_pipelines import Pipeline, Result, UnknownConstructError, evaluate, read
 from azure_pipelines import Scope as ExpressionScope
 from conftest import Bake
-from helpers import YAMLLINT, clean_environment, commit, every_pattern, lock, need, run
+from helpers import YAMLLINT, clean_environment, commit, every_pattern, lock, need, offer_uv, run
 from jsonschema import Draft7Validator
 from real_cli import TOKEN_OF_THE_JOB, check_workspace, hosted_answers, needs_cli, real_programs
-from stand_in import EVIDENCE, INJECTION, REACHES, SHOWN, StandIns, put_program
+from stand_in import EVIDENCE, INJECTION, REACHES, StandIns, put_program
 
 # What a person types, and what reaches a program: no shell reads it, and Azure DevOps puts no variable into it.
 TYPED = f"{INJECTION} $(System.AccessToken) $(Build.BuildId)"
@@ -108,8 +108,8 @@ def in_azure(rendered: Path, here: Path, real: dict[str, str]) -> Azure:
     with zipfile.ZipFile(archive, "w") as content:
         entry = zipfile.ZipInfo("databricks")
         entry.external_attr = 0o100755 << 16
-        program = put_program(here, "databricks", "stand_in.py", str(here), "databricks")
-        content.writestr(entry, program.read_text())
+        put_program(here, "databricks", "stand_in.py", str(here), "databricks")
+        content.writestr(entry, (here / "databricks").read_text())
     set_up = project / "azure-pipelines" / "steps" / "set-up.yml"
     text, count = re.subn("[0-9a-f]{64}", hashlib.sha256(archive.getvalue()).hexdigest(), set_up.read_text())
     assert count == 1
@@ -232,9 +232,8 @@ STAGING = {
 STAGING["hybrid"] = STAGING["deploy-code"]
 PROD = ["databricks bundle deploy --target prod", "databricks bundle summary --target prod"]
 BUILD = [
-    "uv sync --locked --only-group build",
-    "uv build --wheel --no-build-isolation",
-    "uv export --quiet --locked --no-default-groups --format cyclonedx1.5 --output-file dist/sbom.cdx.json",
+    "uv build --wheel",
+    "uv export --quiet --locked --no-default-groups --format cyclonedx1.5 --output-file dist/sbom.json",
 ]
 
 
@@ -343,7 +342,7 @@ def test_model_release(azure: Azure, pattern: str) -> None:
     assert result.environments["prod.prod"] == "prod"
     assert ("staging.staging" in result.environments) == (pattern == "deploy-model")
     (shown,) = result.summaries
-    assert shown.rstrip() == "".join(f"    {line}\n" for line in SHOWN.replace("number", "12").splitlines()).rstrip()
+    assert shown == f"    version   12\n    evidence  {EVIDENCE}\n"
 
 
 @pytest.mark.parametrize(
@@ -461,26 +460,27 @@ def test_another_wheel_than_the_one_that_was_built_is_not_deployed(azure: Azure,
     azure.artifacts = Exchanged()
     result = azure.run("release-code")
     assert azure.reached() == STAGING[pattern][:1]
-    assert "dist/fraud_detection-0.1.0-py3-none-any.whl: FAILED" in result.log and "Failed" in result.stages.values()
+    assert "dist/fraud-0.1.0-py3-none-any.whl: FAILED" in result.log and "Failed" in result.stages.values()
 
 
 @pytest.mark.parametrize("pattern", ["deploy-code"])
 def test_a_cli_that_is_exchanged_with_its_checksums_is_refused(azure: Azure) -> None:
-    azure.answer("_linux_amd64.zip", "evil")
-    azure.answer("_SHA256SUMS", f"{hashlib.sha256(b'evil').hexdigest()}  databricks_cli_1.9.0_linux_amd64.zip\n")
-    assert azure.run("release-code").stages["tests"] == "Failed"
-    assert azure.reached() == []
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as content:
+        content.writestr("databricks", "evil")
+    checksum = hashlib.sha256(archive.getvalue()).hexdigest()
+    azure.answer("_linux_amd64.zip", archive.getvalue())
+    azure.answer("_SHA256SUMS", f"{checksum}  databricks_cli_1.9.0_linux_amd64.zip\n")
+    result = azure.run("release-code")
+    assert result.stages["tests"] == "Failed" and "databricks_cli_1.9.0_linux_amd64.zip: FAILED" in result.log
+    assert azure.lines("uv") == []
 
 
 @pytest.mark.parametrize("pattern", ["deploy-code"])
 def test_another_uv_than_the_one_that_is_named_is_refused(azure: Azure) -> None:
     """pip itself is offered a package of the right name and version."""
     need("pip3")
-    package = azure.here / "uv-0.13.9-py3-none-any.whl"
-    with zipfile.ZipFile(package, "w") as content:
-        content.writestr("uv-0.13.9.dist-info/METADATA", "Metadata-Version: 2.1\nName: uv\nVersion: 0.13.9\n")
-        content.writestr("uv-0.13.9.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        content.writestr("uv-0.13.9.dist-info/RECORD", "")
+    offer_uv(azure.here)
     (azure.bin / "pip3").unlink()
     azure.inherited = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(azure.here), "PIP_CONFIG_FILE": os.devnull}
     result = azure.run("release-code")

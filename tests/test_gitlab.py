@@ -7,6 +7,7 @@ they fill are set instead. What a job asks of GitLab itself is answered here, ov
 import hashlib
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -22,11 +23,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 from conftest import Bake
-from helpers import PATTERNS, YAMLLINT, clean_environment, commit, every_pattern, lock, need, run
+from helpers import PATTERNS, YAMLLINT, clean_environment, commit, every_pattern, lock, need, offer_uv, run
 from real_cli import TOKEN_OF_THE_JOB, check_workspace, hosted_answers, needs_cli, real_programs
-from stand_in import EVIDENCE, MODELS, StandIns, put_program
+from stand_in import EVIDENCE, StandIns, put_program
 
 RUNNER = "gitlab-ci-local@4.70.1"
+MODELS = "uv run --locked --no-default-groups models"
 ORIGIN = "git@gitlab.com:group/project.git"
 RECEIVES = {"deploy-model", "hybrid"}
 MERGE_REQUEST = {
@@ -157,10 +159,10 @@ def pipeline(
         project = project_of(pattern, reviewed, real)
         home = tmp_path_factory.mktemp("home")
         stand_ins = StandIns(home)
-        stand_ins.put("databricks", "uv", real=real_programs() if real else {})
+        stand_ins.put("databricks", "pip", "uv", real=real_programs() if real else {})
         put_program(stand_ins.bin, "rsync", "rsync.py")  # which gitlab-ci-local calls
-        asks = "databricks --version"  # before it is installed
-        stand_ins.answer(asks, f"Databricks CLI v{read(project)['variables']['DATABRICKS_CLI_VERSION']}\n")
+        installs = ("databricks --version", "pip install")
+        stand_ins.answer(installs[0], f"Databricks CLI v{read(project)['variables']['DATABRICKS_CLI_VERSION']}\n")
         if fail:
             stand_ins.fail(fail)
         for part, text in (answers or {}).items():
@@ -186,7 +188,7 @@ def pipeline(
             text=True,
             timeout=300,
         )
-        calls = [call for call in stand_ins.calls if call.line != asks]
+        calls = [call for call in stand_ins.calls if not call.line.startswith(installs)]
         return result.returncode, [call.line for call in calls], [call.environment for call in calls], result.stdout
 
     return start
@@ -194,9 +196,8 @@ def pipeline(
 
 TESTS = ["uv sync --locked", "uv run pytest"]
 BUILD = [
-    "uv sync --locked --only-group build",
-    "uv build --wheel --no-build-isolation",
-    "uv export --quiet --locked --no-default-groups --format cyclonedx1.5 --output-file dist/sbom.cdx.json",
+    "uv build --wheel",
+    "uv export --quiet --locked --no-default-groups --format cyclonedx1.5 --output-file dist/sbom.json",
 ]
 
 
@@ -378,8 +379,8 @@ def test_who_is_recorded_as_approver(pipeline: Pipeline, gitlab: GitLab) -> None
 
 def test_a_deployment_builds_nothing_and_takes_no_other_wheel(bake: Bake, pipeline: Pipeline, tmp_path: Path) -> None:
     _, calls, used, log = pipeline("hybrid", play=("prod",), **TAG)
-    assert [call for call in calls if call.startswith("uv build")] == [BUILD[1]], log
-    assert "DATABRICKS_AUTH_TYPE" not in used[calls.index(BUILD[1])]
+    assert [call for call in calls if call.startswith("uv build")] == [BUILD[0]], log
+    assert "DATABRICKS_AUTH_TYPE" not in used[calls.index(BUILD[0])]
     project = bake(deployment_pattern="hybrid", ci_provider="gitlab-ci")
     command = read(project)[".deploy"]["variables"]["BUNDLE_VAR_build"]
     wheel = tmp_path / "dist" / "a.whl"
@@ -416,6 +417,18 @@ def test_a_cli_that_is_exchanged_with_its_checksums_is_refused(bake: Bake, tmp_p
     result = run("bash", script, cwd=tmp_path, PATH=stand_ins.path, DATABRICKS_CLI_VERSION="1.9.0")
     assert result.returncode != 0 and "FAILED" in result.stdout
     assert not list(tmp_path.rglob("run"))
+
+
+def test_another_uv_than_the_one_that_is_named_is_refused(bake: Bake, tmp_path: Path) -> None:
+    """pip itself is offered a package of the right name and version."""
+    need("bash", "pip", unix="the pipelines")
+    offer_uv(tmp_path)
+    project = bake(ci_provider="gitlab-ci")
+    (tmp_path / ".gitlab").symlink_to(project / ".gitlab")
+    (install,) = read(project)["default"]["before_script"]
+    settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_CONFIG_FILE": os.devnull}
+    result = run("bash", "-eo", "pipefail", "-c", install, cwd=tmp_path, **settings)
+    assert result.returncode != 0 and "THESE PACKAGES DO NOT MATCH THE HASHES" in result.stdout
 
 
 def test_a_version_that_changes_while_it_is_shown_is_not_released(pipeline: Pipeline) -> None:
@@ -471,7 +484,7 @@ def test_a_release_with_the_cli(pattern: str, pipeline: Pipeline) -> None:
     assert "Plan: " in log
     code, calls, _, log = pipeline(pattern, play=("prod",), real=True, CI_COMMIT_TAG="v1.0.0", **job)
     assert code == 0, log
-    assert calls == code_release(pattern)
+    assert calls == [call for call in code_release(pattern) if call not in BUILD]  # which uv itself does
     (slug,) = set(re.findall(r"\bfraud-[0-9a-f]{8}\b", log))
     check_workspace(slug, pattern, calls, "grace (v1.0.0, https://job)")
 
@@ -600,8 +613,7 @@ def test_inputs_are_values_and_nothing_else(project: Path) -> None:
 
 def test_versions_are_pinned(project: Path) -> None:
     config = read(project)
-    image = r"ghcr\.io/astral-sh/uv:\d+\.\d+\.\d+-python3\.12-\w+@sha256:[0-9a-f]{64}"
-    assert re.fullmatch(image, config["default"]["image"])
+    assert re.fullmatch(r"python:3\.12-\w+@sha256:[0-9a-f]{64}", config["default"]["image"])
     assert re.fullmatch(r"\d+\.\d+\.\d+", config["variables"]["DATABRICKS_CLI_VERSION"])
     assert not [name for name, job in jobs_of(config).items() if "image" in job]
     install = (project / ".gitlab" / "install-databricks-cli.sh").read_text(encoding="utf-8")
