@@ -2,8 +2,9 @@
 
 It keeps the rules of Azure DevOps that decide what happens: stages and jobs wait for `dependsOn` and obey `condition`,
 variables that are no secrets reach scripts in capitals, `bash` runs without `-e`, deployment jobs check nothing out by
-themselves, and what a script prints as `##vso[…]` sets variables, the PATH and summaries. It asks for no approvals,
-takes no locks and enforces no time limits: those are read from the files instead.
+themselves, every checkout is a fresh one, and what a job prints as `##vso[…]`, anywhere in a line, sets variables, the
+PATH and summaries. It asks for no approvals, takes no locks and enforces no time limits: those are read from the files
+instead.
 """
 
 import os
@@ -157,6 +158,7 @@ class Pipeline:
     groups: dict[str, dict[str, str]]
     predefined: dict[str, str]
     environment: dict[str, str]
+    artifacts: dict[str, dict[str, bytes]] = field(default_factory=dict)  # of this run: files by name
     result: Result = field(default_factory=Result)
     outputs: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -268,7 +270,8 @@ class Pipeline:
         prefix = f"{job['deployment']}." if "deployment" in job else ""
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
-            agent = Agent(self, folder, variables | {"agent.tempdirectory": temporary}, not prefix)
+            own = {"agent.tempdirectory": temporary, "pipeline.workspace": f"{temporary}/workspace"}
+            agent = Agent(self, folder, variables | own, not prefix)
             failed = agent.run(list(self.expand(steps, self.file.parent)))
         self.outputs[key] = {prefix + name: value for name, value in agent.outputs.items()}
         self.result.jobs[key] = "Failed" if failed else "Succeeded"
@@ -309,11 +312,32 @@ class Agent:
             if "checkout" in step:
                 only(step, "checkout", "fetchDepth", "persistCredentials")
                 sources = self.pipeline.project
+                subprocess.run(["git", "clean", "-ffdxq"], cwd=sources, check=True)
+                continue
+            if "publish" in step or "download" in step:
+                failed = failed or not self.hand_on(step, sources)
                 continue
             only(step, "bash", "name", "displayName", "condition", "env")
             if evaluate(step.get("condition", "succeeded()"), Scope(self.variables, not failed, failed)):
                 failed = not self.script(step, sources) or failed
         return failed
+
+    def hand_on(self, step: dict[str, Any], sources: Path) -> bool:
+        """Store a folder as an artifact of the run, or fetch one, and return whether there is such a thing."""
+        artifacts, name = self.pipeline.artifacts, step["artifact"]
+        if "publish" in step:
+            only(step, "publish", "artifact", "displayName")
+            files = sorted((sources / step["publish"]).iterdir())
+            artifacts[name] = {file.name: file.read_bytes() for file in files}
+            return bool(files)
+        only(step, "download", "artifact", "displayName")
+        if step["download"] != "current":
+            raise UnknownConstructError(f"download: {step['download']}")
+        folder = Path(self.variables["pipeline.workspace"], name)
+        folder.mkdir(parents=True)
+        for file, content in artifacts.get(name, {}).items():
+            (folder / file).write_bytes(content)
+        return name in artifacts
 
     def script(self, step: dict[str, Any], sources: Path) -> bool:
         """Run one script, obey what it prints, and return whether it succeeded."""

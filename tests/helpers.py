@@ -13,6 +13,7 @@ from itertools import cycle, product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from zipfile import ZipFile
 
 import jinja2
 import pytest
@@ -164,3 +165,12 @@ def commit(project: Path) -> str:
         result = run("git", *arguments, cwd=project)
         assert result.returncode == 0, result.stdout
     return run("git", "rev-parse", "HEAD", cwd=project).stdout.strip()
+
+
+def offer_uv(folder: Path) -> None:
+    """Put a package into `folder` that has the name and the version of the uv that pipelines install."""
+    of_uv = "uv-0.13.9.dist-info"
+    with ZipFile(folder / "uv-0.13.9-py3-none-any.whl", "w") as content:
+        content.writestr(f"{of_uv}/METADATA", "Metadata-Version: 2.1\nName: uv\nVersion: 0.13.9\n")
+        content.writestr(f"{of_uv}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        content.writestr(f"{of_uv}/RECORD", "")

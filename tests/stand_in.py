@@ -155,7 +155,7 @@ def main() -> None:
         if "models show" in line and "--field" not in arguments:
             print(f"version   {number}\nevidence  {EVIDENCE}")
         else:
-            print(EVIDENCE if arguments[-1] == "evidence" else number)
+            print(EVIDENCE if "evidence" in arguments else number)
     elif name == "uv" and arguments[0] in ("build", "export"):
         Path("dist").mkdir(exist_ok=True)
         Path("dist", "sbom.json" if arguments[0] == "export" else "fraud-0.1.0-py3-none-any.whl").write_text("built")

@@ -22,11 +22,13 @@ from test_rendered import BATCH_FILES, CI_FILES, DEFAULT_FILES, REALTIME_FILES, 
 # What a project has only for some answers, besides the files of test_rendered.py: (option, its answers) -> files.
 FILES = {
     ("ci_provider", "azure-devops"): """
-        azure-pipelines/approver.sh azure-pipelines/comment.sh azure-pipelines/operate.yml
-        azure-pipelines/pull-request.yml azure-pipelines/release-code.yml azure-pipelines/steps/set-up.yml renovate.json
+        azure-pipelines/approver.sh azure-pipelines/comment.sh azure-pipelines/operate.yml azure-pipelines/plain.sh
+        azure-pipelines/pull-request.yml azure-pipelines/release-code.yml azure-pipelines/requirements.txt
+        azure-pipelines/steps/build.yml azure-pipelines/steps/set-up.yml azure-pipelines/steps/wheel.yml renovate.json
     """,
     ("ci_provider", "gitlab-ci"): """
-        .gitlab-ci.yml .gitlab/install-databricks-cli.sh .gitlab/release-code.yml renovate.json
+        .gitlab-ci.yml .gitlab/approver.py .gitlab/install-databricks-cli.sh .gitlab/release-code.yml
+        .gitlab/requirements.txt renovate.json
     """,
     ("ci_provider", "none"): "release.py",
     ("deployment_pattern", "deploy-model"): "docs/large-network.md",
