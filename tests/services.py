@@ -268,6 +268,151 @@ class GitHub:
         return self.things["rulesets"][number]
 
 
+class GitLab:
+    """One project in a group, with what its maintainers set."""
+
+    def __init__(self, state: State) -> None:
+        self.state, self.things = state, state.things
+        self.name = REPOSITORY
+        self.things["project"] = {
+            "ci_id_token_sub_claim_components": ["project_path", "ref_type", "ref"],
+            "ci_pipeline_variables_minimum_override_role": "developer",
+            "allow_pipeline_trigger_approve_deployment": False,
+            "ci_forward_deployment_enabled": True,
+            "ci_forward_deployment_rollback_allowed": True,
+            "only_allow_merge_if_pipeline_succeeds": False,
+            "allow_merge_on_skipped_pipeline": None,
+        }
+        self.things["approvals"] = {"merge_requests_author_approval": True, "reset_approvals_on_push": False}
+        levels = [{"id": 1, "access_level": 40, "user_id": None, "group_id": None}]
+        self.things["protected branches"] = {"main": {"name": "main", "push_access_levels": levels, "allow_force_push": False}}
+
+    def routes(self) -> dict[str, Callable[..., Json]]:
+        here = f"/api/v4/projects/{self.name}"
+        return {
+            "GET /api/v4/projects/[^/]+/[^/]+": self.project,  # a name of before leads here
+            "GET /api/v4/groups/(.+)/protected_environments": lambda name: self.things.get(f"of {name}", []),
+            "GET /api/v4/groups/(acme|acme/.+)": lambda name: {"id": sum(map(ord, name))},
+            "GET /api/v4/users": lambda query: [],
+            f"PUT {here}": self.set_project,
+            f"GET {here}/approvals": lambda: self.things["approvals"],
+            f"POST {here}/approvals": lambda body: self.things["approvals"].update(body) or {},
+            f"GET {here}/approval_rules": lambda: self.things.get("rules", []),
+            f"POST {here}/approval_rules": lambda body: self.things.setdefault("rules", []).append(body) or {},
+            f"GET {here}/variables": lambda: list(self.things.get("variables", {}).values()),
+            f"(?:POST|PUT) {here}/variables(?:/.+)?": self.set_variable,
+            f"GET {here}/environments": lambda query: [
+                one for one in self.things.get("environments", []) if one["name"] == query["name"]
+            ],
+            f"POST {here}/environments": lambda body: self.add("environments", body),
+            f"PUT {here}/environments/(.+)": self.set_environment,
+            f"GET {here}/protected_(.+)": lambda what: list(self.things.get(f"protected {what}", {}).values()),
+            f"POST {here}/protected_(.+)": self.protect,
+            f"PATCH {here}/protected_branches/main": self.set_branch,
+            f"DELETE {here}/protected_(tags|environments)/(.+)": self.unprotect,
+            f"GET {here}/repository/files/(.+)/raw": self.file,
+        }
+
+    def project(self) -> Json:
+        return self.things["project"] | {"path_with_namespace": self.name, "namespace": {"kind": "group"}}
+
+    def set_project(self, body: Json) -> Json:
+        self.things["project"].update(body)
+        return self.project()
+
+    def set_variable(self, body: Json) -> Json:
+        self.things.setdefault("variables", {})[f"{body['key']} {body['environment_scope']}"] = body
+        return body
+
+    def add(self, what: str, body: Json) -> Json:
+        self.things.setdefault(what, []).append(body | {"id": next(self.state.ids)})
+        return body
+
+    def set_environment(self, number: str, body: Json) -> Json:
+        next(one for one in self.things["environments"] if str(one["id"]) == number).update(body)
+        return body
+
+    def protect(self, what: str, body: Json) -> Json:
+        fields = {"environments": "deploy_access_levels", "tags": "create_access_levels"}
+        given = body.get("deploy_access_levels", body.get("allowed_to_create", []))
+        # GitLab names a level beside each group and user.
+        levels = [{"access_level": 40, "user_id": None, "group_id": None} | one for one in given]
+        self.things.setdefault(f"protected {what}", {})[body["name"]] = {"name": body["name"], fields[what]: levels}
+        return body
+
+    def unprotect(self, what: str, name: str) -> Json:
+        del self.things[f"protected {what}"][name]
+
+    def set_branch(self, body: Json) -> Json:
+        branch = self.things["protected branches"]["main"]
+        gone = {one["id"] for one in body["allowed_to_push"] if one.get("_destroy")}
+        kept = [one for one in branch["push_access_levels"] if one["id"] not in gone]
+        new = [one | {"id": next(self.state.ids)} for one in body["allowed_to_push"] if not one.get("_destroy")]
+        branch.update({name: value for name, value in body.items() if name != "allowed_to_push"})
+        branch["push_access_levels"] = [*kept, *new]
+        return branch
+
+    def file(self, path: str) -> Json:
+        if f"file {path}" not in self.things:
+            raise missing(path)
+        return self.things[f"file {path}"]
+
+
+class AzureDevOps:
+    """One project with one repository, with what its administrators set, and another project."""
+
+    def __init__(self, state: State) -> None:
+        self.state, self.things = state, state.things
+        self.things["projects"] = [{"id": "project-1", "name": "Risk"}, {"id": "project-2", "name": "Other"}]
+
+    def routes(self) -> dict[str, Callable[..., Json]]:
+        here, of_all = "/acme/Risk/_apis", "/acme/_apis"
+        checks, permissions = f"{here}/pipelines/checks/configurations", f"{here}/pipelines/pipelinePermissions/(.+)"
+        return {
+            f"GET {of_all}/connectionData": lambda: {"instanceId": "organization-id"},
+            f"GET {of_all}/projects": lambda: {"value": self.things["projects"]},
+            f"GET {of_all}/projects/project-1/teams/(.+)": lambda name: {"id": f"team-{name}"},
+            f"GET {here}/git/repositories/fraud": lambda: {"id": "repository-1", "project": self.things["projects"][0]},
+            f"GET {here}/build/definitions": lambda query: self.named("pipelines", query["name"]),
+            "GET /acme/Other/_apis/build/definitions": lambda: {"value": self.things.get("of another project", [])},
+            f"POST {here}/pipelines": self.make_pipeline,
+            f"GET {here}/distributedtask/variablegroups": lambda query: self.named("variables", query["groupName"]),
+            f"POST {of_all}/distributedtask/variablegroups": lambda body: self.add("variables", body),
+            f"PUT {of_all}/distributedtask/variablegroups/(.+)": lambda number, body: self.set("variables", number, body),
+            f"GET {here}/distributedtask/environments": lambda query: self.named("environments", query["name"]),
+            f"POST {here}/distributedtask/environments": lambda body: self.add("environments", body),
+            f"GET {checks}": self.checks,
+            f"POST {checks}": lambda body: self.add("checks", body),
+            f"PATCH {checks}/(.+)": lambda number, body: self.set("checks", number, body),
+            f"GET {permissions}": lambda what: self.things.get(f"may use {what}", {"pipelines": []}),
+            f"PATCH {permissions}": lambda what, body: self.things.update({f"may use {what}": body}) or {},
+            f"GET {here}/policy/configurations": lambda: {"value": self.things.get("policies", [])},
+            f"POST {here}/policy/configurations": lambda body: self.add("policies", body),
+            f"PUT {here}/policy/configurations/(.+)": lambda number, body: self.set("policies", number, body),
+            f"GET {here}/build/generalsettings": lambda: self.things.get("settings", {}),
+            f"PATCH {here}/build/generalsettings": lambda body: self.things.setdefault("settings", {}).update(body) or {},
+        }
+
+    def named(self, what: str, name: str) -> Json:
+        return {"value": [one for one in self.things.get(what, []) if one["name"] == name]}
+
+    def add(self, what: str, body: Json) -> Json:
+        self.things.setdefault(what, []).append(body | {"id": next(self.state.ids)})
+        return self.things[what][-1]
+
+    def set(self, what: str, number: str, body: Json) -> Json:
+        next(one for one in self.things[what] if str(one["id"]) == number).update(body)
+        return body
+
+    def make_pipeline(self, body: Json) -> Json:
+        triggers = [{"triggerType": "continuousIntegration", "settingsSourceType": 2}]
+        return self.add("pipelines", {"name": body["name"], "path": body["folder"], "triggers": triggers})
+
+    def checks(self, query: Json) -> Json:
+        asked = {"type": query["resourceType"], "id": query["resourceId"]}
+        return {"value": [one for one in self.things.get("checks", []) if one["resource"] == asked]}
+
+
 class Services(ThreadingHTTPServer):
     """Answers for all of them, and notes what changes something."""
 

@@ -1,25 +1,51 @@
 """`uv run python -m environments`: the set-up of a target, planned and applied against emulated services over HTTP."""
 
-import copy
 import json
 import os
+import re
 import shutil
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Event, Thread
+from threading import Thread
 from typing import Any
 
 import pytest
 from conftest import Bake
-from helpers import clean_environment, run
-from services import ACCOUNT, TOKEN, GitHub, Services, State
+from helpers import clean_environment, need, run
+from services import ACCOUNT, REPOSITORY, TOKEN, AzureDevOps, GitHub, GitLab, Services, State
 from stand_in import put_program
 
 PACKAGES = ("databricks-sdk>=0.68", "pyyaml>=6")
-WHO = ("--reviewers", "acme/reviewers", "--releasers", "acme/releasers", "--owners", "acme/platform")
+PROD, OTHERS = 3333, 2222  # workspaces
+
+
+class Provider:
+    """What the tests know of a provider of CI/CD."""
+
+    def __init__(self, service: Callable[[State], Any], cli: str, origin: str, who: str, code_owners: str) -> None:
+        self.service, self.cli, self.origin, self.who, self.code_owners = service, cli, origin, who.split(), code_owners
+
+
+PROVIDERS = {
+    "github-actions": Provider(
+        GitHub,
+        "gh",
+        "https://github.com/acme/fraud.git",
+        "--reviewers acme/reviewers --releasers acme/releasers --owners acme/platform",
+        ".github/CODEOWNERS",
+    ),
+    "gitlab-ci": Provider(
+        GitLab,
+        "glab",
+        "git@gitlab.com:acme/fraud.git",
+        "--reviewers acme/reviewers --releasers acme/releasers --owners acme/platform",
+        ".gitlab/CODEOWNERS",
+    ),
+    "azure-devops": Provider(
+        AzureDevOps, "az", "https://dev.azure.com/acme/Risk/_git/fraud", "--reviewers Approvers --owners Platform", ""
+    ),
+}
 
 
 @pytest.fixture(scope="session")
@@ -34,12 +60,38 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return interpreter
 
 
+def wrap(program: Path, real: str, address: str) -> None:
+    """Let the real `gh` talk to the emulated GitHub: for github.localhost it speaks HTTP, which a proxy may answer."""
+    program.write_text(f'#!/bin/sh\nHTTP_PROXY={address} GH_TOKEN=token exec {real} "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+
+
 class Project:
     """A rendered project, and the services that know of it."""
 
-    def __init__(self, root: Path, services: Services, python: Path, bin: Path, **variables: str) -> None:
-        self.root, self.services, self.python = root, services, python
-        config = bin.parent / "databrickscfg"
+    def __init__(
+        self,
+        root: Path,
+        provider: Provider | None,
+        services: Services,
+        python: Path,
+        here: Path,
+        real: str | None,
+        who: tuple[str, ...],
+    ) -> None:
+        self.who = who or (provider.who if provider else ())
+        self.root, self.provider, self.services, self.python = root, provider, services, python
+        bin = here / "bin"
+        bin.mkdir()
+        if provider:
+            if real:
+                wrap(bin / provider.cli, real, services.address())
+            else:
+                put_program(bin, provider.cli, "provider_cli.py", provider.cli)
+            run("git", "init", "--quiet", cwd=root)
+            origin = provider.origin.replace("github.com", "github.localhost") if real else provider.origin
+            run("git", "remote", "add", "origin", origin, cwd=root)
+        config = here / "databrickscfg"
         profile = f"[account]\nhost = {services.address()}\naccount_id = {ACCOUNT}\ntoken = {TOKEN}\n"
         config.write_text(profile, encoding="utf-8")
         self.variables = {
@@ -47,7 +99,16 @@ class Project:
             "DATABRICKS_CONFIG_FILE": str(config),
             "DATABRICKS_TOKEN": TOKEN,
             "SERVICES": services.address(),
-        } | variables
+            "CALLS": str(here / "calls.txt"),
+        }
+
+    @property
+    def state(self) -> State:
+        return self.services.state
+
+    @property
+    def things(self) -> dict[str, Any]:
+        return self.state.things
 
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -64,30 +125,311 @@ class Project:
         """Return the exit code and what was printed."""
         process = self.start(*arguments, **variables)
         printed, _ = process.communicate(timeout=120)
+        assert "Traceback" not in printed, printed
         return process.returncode, printed
 
-    def plan(self, target: str = "prod") -> tuple[int, str]:
+    def arguments(self, command: str, target: str) -> list[str]:
+        return [command, "--target", target, *self.who]
+
+    def plan(self, target: str = "prod") -> list[str]:
+        """Return what is not as it should be."""
         before = list(self.services.changes)
-        code, printed = self.run("plan", "--target", target, *WHO)
+        code, printed = self.run(*self.arguments("plan", target))
         assert self.services.changes == before, "a plan changes nothing"
-        return code, printed
+        wrong = re.findall(r"(?m)^(?:missing|too much) .*(?:\n {10}.*)*", printed)
+        assert printed.splitlines()[-1].startswith(f"{target}: "), printed
+        assert (code == 0) == (not wrong), printed
+        return wrong
 
-    def apply(self, target: str = "prod") -> tuple[int, str]:
-        return self.run("apply", "--target", target, *WHO)
+    def apply(self, target: str = "prod") -> str:
+        return self.run(*self.arguments("apply", target))[1]
+
+    def by_hand(self) -> None:
+        """Do what people do: merge the owners of code, and close the triggers of pipelines."""
+        owners = self.root / (self.provider.code_owners if self.provider else "")
+        if owners.is_file():
+            path = owners.relative_to(self.root).as_posix()
+            self.things[f"file {path}"] = owners.read_text(encoding="utf-8")
+        for pipeline in self.things.get("pipelines", []):
+            pipeline["triggers"] = [{"triggerType": "continuousIntegration", "settingsSourceType": 1}]
+
+    def set_up(self, target: str = "prod") -> None:
+        self.apply(target)
+        self.by_hand()
+        assert not self.plan(target)
 
 
-def test_x(bake_anew: Bake, python: Path, tmp_path: Path) -> None:
-    services = Services(GitHub)
-    Thread(target=services.serve_forever, daemon=True).start()
-    root = bake_anew(deployment_pattern="hybrid", prod_workspace_host=services.address(), staging_workspace_host=services.address("localhost"), dev_workspace_host=services.address("localhost"))
-    (tmp_path / "bin").mkdir()
-    put_program(tmp_path / "bin", "gh", "provider_cli.py", "gh")
-    run("git", "init", "--quiet", cwd=root)
-    run("git", "remote", "add", "origin", "https://github.com/acme/fraud.git", cwd=root)
-    project = Project(root, services, python, tmp_path / "bin")
-    for f in (project.plan, project.apply, project.apply, project.plan):
-        t=time.time()
-        code, printed = f()
-        print(code, time.time()-t); print(printed)
-        print(len(services.changes))
-    assert 0
+@pytest.fixture
+def make(bake_anew: Bake, python: Path, tmp_path: Path) -> Iterator[Callable[..., Project]]:
+    """Return a function that renders a project whose workspaces, and whose provider, are emulated."""
+    servers = []
+
+    def make_one(ci: str, pattern: str = "hybrid", real: str | None = None, who: tuple[str, ...] = ()) -> Project:
+        provider = PROVIDERS.get(ci)
+        services = Services(provider.service if provider else GitHub)
+        Thread(target=services.serve_forever, daemon=True).start()
+        servers.append(services)
+        root = bake_anew(
+            deployment_pattern=pattern,
+            ci_provider=ci,
+            prod_workspace_host=services.address(),
+            staging_workspace_host=services.address("localhost"),
+            dev_workspace_host=services.address("localhost"),
+        )
+        return Project(root, provider, services, python, tmp_path, real, who)
+
+    yield make_one
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+every_provider = pytest.mark.parametrize("ci", PROVIDERS, ids=lambda ci: f"ci:{ci}")
+
+
+@every_provider
+def test_from_nothing_to_a_clean_plan(ci: str, make: Callable[..., Project]) -> None:
+    project = make(ci)
+    wrong = project.plan()
+    assert len(wrong) > 15 and all("\n" in one for one in wrong), "each says what to type"
+    printed = project.apply()
+    made = list(project.services.changes)
+    left = [line for line in printed.splitlines() if line.startswith(("missing", "too much"))]
+    assert all("CODEOWNERS" in line or "triggers" in line for line in left), left
+    project.by_hand()
+    assert not project.plan()
+    project.apply()
+    assert project.services.changes == made, "applied again, nothing is written"
+
+
+def test_the_real_gh(make: Callable[..., Project]) -> None:
+    need("gh", unix="the script around gh")
+    project = make("github-actions", real=shutil.which("gh"))
+    project.apply()
+    project.by_hand()
+    assert not project.plan()
+    (policy,) = policies(project, "prod")
+    assert policy["subject"] == "repo:acme/fraud:environment:prod"
+
+
+def policies(project: Project, role: str) -> list[Any]:
+    """Return the federation policies of an identity."""
+    principal = next(one for one in project.state.principals.values() if one["displayName"].endswith(f"-{role}"))
+    return [one["oidc_policy"] for one in project.state.policies.get(principal["id"], [])]
+
+
+# From where it stops, it goes on
+
+
+def test_killed_after_each_change_it_goes_on(make: Callable[..., Project]) -> None:
+    """Each run is killed as soon as it has changed one thing, before it hears that it has."""
+    project = make("github-actions")
+    running: list[subprocess.Popen[str]] = []
+    project.services.on_change = lambda: running[-1].kill()
+    for _ in range(40):
+        running.append(project.start(*project.arguments("apply", "prod")))
+        running[-1].communicate(timeout=120)
+        if running[-1].returncode in (0, 1):
+            break
+    project.services.on_change = None
+    assert len(running) == 1 + len(project.services.changes) > 15
+    project.by_hand()
+    assert not project.plan()
+    killed = project.state.shown()
+    project.state.__init__()  # type: ignore[misc] - as if nothing had happened
+    project.services.provider.things = project.state.things
+    (project.root / ".github" / "CODEOWNERS").unlink()
+    project.set_up()
+
+    def without_ids(state: Any) -> str:
+        return re.sub(r"\d+", "#", json.dumps(state, sort_keys=True))
+
+    assert without_ids(killed) == without_ids(project.state.shown())
+
+
+def test_what_fails_keeps_nothing_else_from_being_done(make: Callable[..., Project]) -> None:
+    project = make("github-actions")
+    del project.state.grants["catalog/prod"]
+    printed = project.apply()
+    assert re.search(r"missing   catalog prod: .*(\n {10}GRANT .*)+", printed)
+    assert "done      ruleset version tags stay" in printed
+    project.state.grants["catalog/prod"] = {}
+    project.set_up()
+
+
+# More than needed
+
+
+def attack_databricks(project: Project) -> dict[str, bool]:
+    """Allow more than is needed, and return what a plan must say of it, and whether `apply` takes it away."""
+    state = project.state
+    ids = {one["displayName"].removeprefix("fraud-detection-"): one["id"] for one in state.principals.values()}
+    prod, request = ids["prod"], next(ids[role] for role in ids if role != "prod")
+    app = state.principals[prod]["applicationId"]
+    (policy,) = state.policies[prod][:1]
+    mine = policy["oidc_policy"]
+    further = [
+        mine | {"subject": "repo:mallory/fraud:environment:prod"},
+        {name: value for name, value in mine.items() if name != "subject"} | {"subject": "acme", "subject_claim": "x"},
+        mine | {"jwks_json": "keys of mallory"},
+        mine | {"any_subject": True},  # what no version of the SDK knows yet
+        mine,  # twice the same
+    ]
+    state.policies[prod] += [{"policy_id": f"extra-{number}", "oidc_policy": one} for number, one in enumerate(further)]
+    state.secrets[prod] = [{"id": "secret-1"}]
+    state.assigned[PROD][request] = ["USER", "ADMIN"]
+    name = f"accounts/{ACCOUNT}/servicePrincipals/{app}/ruleSets/default"
+    state.rule_sets[name] = [
+        {"role": "roles/servicePrincipal.user", "principals": ["users/mallory"]},
+        {"role": "roles/servicePrincipal.manager", "principals": ["users/admin"]},
+    ]
+    state.grants["catalog/prod"] |= {
+        app: ["CREATE_SCHEMA", "MANAGE", "USE_CATALOG"],
+        state.principals[request]["applicationId"]: ["SELECT"],
+        "mallory": ["MODIFY", "SELECT"],
+        "ada": ["USE_CATALOG", "SELECT", "BROWSE"],  # reads, which is for the owner of the catalog to decide
+    }
+    state.grants["catalog/dev"] |= {app: ["USE_CATALOG"], "ada": ["MODIFY"]}
+    state.grants["catalog/staging"][app] = ["EXECUTE", "MODIFY", "USE_CATALOG", "USE_SCHEMA"]
+    schema = "prod.fraud_detection"
+    state.grants[f"schema/{schema}"] = {
+        "data-scientists": ["EXECUTE", "MODIFY", "SELECT", "USE_SCHEMA"],
+        "model-approvers": ["USE_SCHEMA"],
+    }
+    # A privilege that the SDK's own classes leave out.
+    model = f"{schema}.fraud_detection_model"
+    state.grants[f"function/{model}"] = {
+        "model-approvers": ["APPLY_TAG", "EXECUTE"],
+        "mallory": ["CREATE_MODEL_VERSION"],
+    }
+    state.owners = {schema: app, model: "ada"}
+    return {
+        **{f"federation-policy delete {prod} extra-{number} --profile account": True for number in range(len(further))},
+        f"service-principal-secrets delete {prod} secret-1": True,
+        "is an admin of workspace 3333": True,
+        "users/mallory may run jobs as fraud-detection-prod": True,
+        f"REVOKE MANAGE ON CATALOG `prod` FROM `{app}`;": True,
+        "REVOKE SELECT ON CATALOG `prod` FROM `app-fraud": True,
+        "REVOKE MODIFY ON CATALOG `prod` FROM `mallory`;  -- or --trust": False,
+        f"REVOKE USE CATALOG ON CATALOG `dev` FROM `{app}`;": True,
+        f"REVOKE MODIFY ON CATALOG `staging` FROM `{app}`;": True,
+        "REVOKE MODIFY ON SCHEMA `prod`.`fraud_detection` FROM `data-scientists`;": True,
+        "REVOKE CREATE MODEL VERSION ON FUNCTION": True,
+        f"ALTER MODEL `prod`.`fraud_detection`.`fraud_detection_model` OWNER TO `{app}`;": True,
+    }
+
+
+def attack_github(things: dict[str, Any]) -> dict[str, bool]:
+    environment = things["environment prod"]
+    environment["can_admins_bypass"] = True
+    environment["protection_rules"][1] |= {"prevent_self_review": False, "reviewers": []}
+    things["branches prod"].append({"name": "feature/*", "type": "branch", "id": 7})
+    things["environments/prod DATABRICKS_CLIENT_ID"] = {"value": "of another one"}
+    rulesets = {one["name"]: one for one in things["rulesets"].values()}
+    reviewed = next(one for one in rulesets["reviewed code"]["rules"] if one["type"] == "pull_request")
+    reviewed["parameters"] |= {"dismiss_stale_reviews_on_push": False, "require_last_push_approval": False}
+    del things["rulesets"][str(rulesets["version tags stay"]["id"])]
+    rulesets["version tags are made by releasers"]["bypass_actors"].append({"actor_type": "Team", "actor_id": 1})
+    things["use_default"] = False
+    things["file .github/CODEOWNERS"] += "/.github/\n"  # a later line wins, and this one names nobody
+    return {
+        "environment prod: admins may bypass it, its reviewers are missing, who starts a release may approve it": True,
+        "branch feature/* may deploy to prod": True,
+        "variable /environments/prod/DATABRICKS_CLIENT_ID": True,
+        "too much  ruleset reviewed code": True,
+        "missing   ruleset version tags stay": True,
+        "too much  ruleset version tags are made by releasers": True,
+        "subjects of tokens as GitHub makes them": True,
+        "owners of the pipelines in .github/CODEOWNERS on main": False,
+    }
+
+
+def attack_gitlab(things: dict[str, Any]) -> dict[str, bool]:
+    things["project"] |= {
+        "ci_pipeline_variables_minimum_override_role": "developer",
+        "allow_pipeline_trigger_approve_deployment": True,
+        "ci_id_token_sub_claim_components": ["project_path"],
+    }
+    things["approvals"] |= {"merge_requests_author_approval": True, "reset_approvals_on_push": False}
+    things["approvals"]["merge_requests_disable_committers_approval"] = False
+    things["rules"][0]["approvals_required"] = 0
+    developers = {"access_level": 30, "user_id": None, "group_id": None}
+    things["protected environments"]["prod"]["deploy_access_levels"].append(developers)
+    things["protected environments"]["staging"] = {"name": "staging", "deploy_access_levels": [developers]}
+    things["of acme"] = [{"name": "staging"}]
+    things["protected branches"]["main"]["push_access_levels"] = [{"id": 9, "access_level": 40}]
+    things["protected branches"]["main"]["code_owner_approval_required"] = False
+    things["protected branches"]["feature/*"] = {"name": "feature/*", "push_access_levels": []}
+    things["protected tags"]["v*"]["create_access_levels"] = [{"access_level": 30}]
+    things["variables"]["APPROVAL_REQUIRED prod"] = {"key": "APPROVAL_REQUIRED", "environment_scope": "prod"}
+    things["variables"]["DATABRICKS_CLIENT_ID prod"]["protected"] = False
+    things["file .gitlab/CODEOWNERS"] = ""
+    return {
+        "ci_id_token_sub_claim_components is ['project_path'], ci_pipeline_variables_minimum_override_role is developer,"
+        " allow_pipeline_trigger_approve_deployment is True": True,
+        "merge_requests_author_approval is True, merge_requests_disable_committers_approval is False, "
+        "reset_approvals_on_push is False": True,
+        "a merge request needs an approval": True,
+        "too much  protected environment prod": True,
+        "too much  protected environment staging": True,
+        "too much  acme protects staging": False,
+        "too much  main: nobody pushes": True,
+        "too much  protected branch feature/*": False,
+        "too much  tags v*": True,
+        "too much  variable APPROVAL_REQUIRED for prod": False,
+        "variable DATABRICKS_CLIENT_ID for prod": True,
+        "owners of the pipelines in .gitlab/CODEOWNERS on main": False,
+    }
+
+
+def attack_azure(things: dict[str, Any]) -> dict[str, bool]:
+    checks = {(one["resource"]["type"], one["type"]["name"]): one for one in things["checks"]}
+    checks["environment", "Approval"]["settings"] = {"approvers": [], "requesterCannotBeApprover": False}
+    checks["environment", "Task Check"]["settings"]["inputs"]["allowedBranches"] = "*"
+    things["checks"].remove(checks["variablegroup", "Task Check"])
+    (used,) = [name for name in things if name.startswith("may use environment")]
+    things[used]["pipelines"].append({"id": 7, "authorized": True})
+    (used,) = [name for name in things if name.startswith("may use variablegroup")]
+    things[used]["allPipelines"] = {"authorized": True}
+    reviews = next(one for one in things["policies"] if "blockLastPusherVote" in one["settings"])
+    reviews["settings"] |= {"blockLastPusherVote": False, "creatorVoteCounts": True, "resetOnSourcePush": False}
+    things["policies"] = [one for one in things["policies"] if "requiredReviewerIds" not in one["settings"]]
+    things["settings"]["enforceSettableVar"] = False
+    next(one for one in things["variables"] if one["name"] == "databricks-prod")["variables"]["APPROVAL_REQUIRED"] = {}
+    things["of another project"] = [{"id": 103}]
+    things["pipelines"][1]["triggers"][0]["settingsSourceType"] = 2
+    # Another of the same name, in another folder: its name counts for nothing.
+    things["pipelines"].append({"name": "fraud-detection-release-code", "path": "\\mallory", "id": 6})
+    return {
+        "too much  Approval of environment prod": True,
+        "too much  Task Check of environment prod": True,
+        "missing   Task Check of variablegroup databricks-prod": True,
+        "its pipelines alone may use environment prod: 7 may": True,
+        "its pipelines alone may use variablegroup databricks-prod: all pipelines may": True,
+        "main: a review by another one, of the last push": True,
+        "main: a review by the owners": True,
+        "variables and tokens of pipelines are limited: enforceSettableVar": True,
+        "APPROVAL_REQUIRED in databricks-prod": False,
+        "pipeline 103 of Other has the id of one of these": False,
+        "no branch can add itself to the triggers": False,
+    }
+
+
+ATTACKS = {"github-actions": attack_github, "gitlab-ci": attack_gitlab, "azure-devops": attack_azure}
+
+
+@every_provider
+def test_more_than_needed_is_named_and_taken_away(ci: str, make: Callable[..., Project]) -> None:
+    project = make(ci)
+    project.set_up()
+    attacks = [attack_databricks, lambda project: ATTACKS[ci](project.things)]
+    for attack in attacks[ci != "github-actions" :]:  # Databricks is the same with each provider
+        expected = attack(project)
+        wrong = "\n".join(project.plan())
+        for text in expected:
+            assert text in wrong, f"{text} is not in\n{wrong}"
+        project.apply()
+        left = project.plan()
+        for text, cured in expected.items():
+            assert any(text in one for one in left) is not cured, left
+        assert len(left) == sum(not cured for cured in expected.values())

@@ -1,5 +1,6 @@
 """`uv run python -m environments plan|apply --target prod`: what the set-up of a target needs, and has too much."""
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections import Counter
@@ -11,7 +12,7 @@ from databricks.sdk.errors import DatabricksError, PermissionDenied, Unauthentic
 
 from .findings import THERE, Finding, Findings, SetUpError
 from .identities import Account, Identity
-from .provider import Provider, add_options
+from .provider import OPTIONS, Provider
 from .rights import Catalogs, needed
 from local.bundle import load_bundle, target_names
 
@@ -26,7 +27,8 @@ def parser() -> ArgumentParser:
     made.add_argument(
         "--trust", nargs="+", default=[], metavar="NAME", help="who may have more rights on a catalog: its admins"
     )
-    add_options(made)
+    for option, text in OPTIONS.items():
+        made.add_argument(option, nargs="+", default=[], metavar="NAME", help=text)
     return made
 
 
@@ -44,9 +46,12 @@ def check_target(arguments: Namespace) -> Findings:
     bundle = bundles[arguments.target]
     account, workspace = Account(arguments.profile), open_workspace(bundle["workspace"]["host"])
     number = workspace.get_workspace_id()
-    provider = Provider(arguments, bundles, account.id)
+    provider = Provider(arguments, account.id)
+    yield from provider.before()
+    # In dev people deploy, and CI only where the last tests before a release run there.
+    in_ci = arguments.target != "dev" or bool(bundles["staging"]["var"].get("source_model"))
     identities: dict[str, Identity] = {}
-    for role in provider.roles:
+    for role in provider.roles if in_ci else provider.roles[:1]:
         name = f"{bundle['bundle']['name']}-{role}"
         identities[role] = yield from account.identity(name, provider.policies(role))
         yield from account.place(identities[role], number)
@@ -55,15 +60,13 @@ def check_target(arguments: Namespace) -> Findings:
     for group in groups:
         yield from account.group(group, number)
 
-    deployer = provider.deployer(identities)
-    ours = {one.application_id: one.name for one in identities.values()}
-    if deployer:
-        ours.setdefault(deployer, deployer)
-    catalogs = Catalogs(workspace)
-    elsewhere = {other["var"]["catalog"] for other in bundles.values()}
-    yield from catalogs.findings(bundle, needed(bundle, bundles, deployer), ours, elsewhere, set(arguments.trust))
-    if deployer and bundle.get("mode") != "development":
-        yield from catalogs.owners(bundle, deployer)
+    names = {one.application_id: one.name for one in identities.values()}
+    deployers = [identities[arguments.target].application_id] if arguments.target in identities else provider.deployers
+    catalogs, elsewhere = Catalogs(workspace, names), {other["var"]["catalog"] for other in bundles.values()}
+    ours = {*names, *deployers}
+    yield from catalogs.findings(bundle, needed(bundle, bundles, deployers), ours, elsewhere, set(arguments.trust))
+    if bundle.get("mode") != "development":
+        yield from catalogs.owners(bundle, deployers)
     yield from provider.findings(identities)
 
 
@@ -89,6 +92,7 @@ def report(findings: Iterator[Finding], apply: bool, target: str) -> bool:
 
 def main() -> None:
     arguments = parser().parse_args()
+    os.chdir(ROOT)  # where git and the files are that a provider looks at
     try:
         right = report(check_target(arguments), arguments.command == "apply", arguments.target)
     except (Unauthenticated, PermissionDenied) as error:

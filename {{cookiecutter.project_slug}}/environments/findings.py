@@ -1,12 +1,14 @@
 """What a check of the set-up finds, and what would put it right."""
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 THERE, MISSING, TOO_MUCH = "there", "missing", "too much"
 
@@ -90,13 +92,15 @@ class Service:
             return result.stdout
 
 
-def git(*arguments: str) -> str:
-    """Return what git prints about this folder.
+def origin() -> tuple[str, str]:
+    """Return host and path of the repository that git calls `origin`, such as github.com and acme/fraud-detection.
 
     Raises:
-        SetUpError: if it fails.
+        SetUpError: if there is none.
     """
-    result = subprocess.run(["git", *arguments], capture_output=True, text=True)
-    if result.returncode:
-        raise SetUpError(f"`git {shlex.join(arguments)}` failed: {result.stderr.strip()}")
-    return result.stdout.strip()
+    result = subprocess.run(["git", "remote", "get-url", "origin"], capture_output=True, text=True)
+    address = r"(?:\w+://)?(?:[^@/]+@)?([^/:@]+)(?::\d+/|[:/])(.+?)(?:\.git)?/?"
+    match = re.fullmatch(address, result.stdout.strip())
+    if match is None:
+        raise SetUpError("`git remote get-url origin` names no repository of a provider. Start this in a clone of it.")
+    return match[1], unquote(match[2])

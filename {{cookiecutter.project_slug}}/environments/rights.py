@@ -16,13 +16,13 @@ KINDS = {"schemas": "schema", "registered_models": "function"}
 READS = {"BROWSE", "CREATE_SCHEMA", "EXECUTE", "READ_VOLUME", "SELECT", "USE_CATALOG", "USE_SCHEMA"}
 
 
-def needed(bundle: dict[str, Any], bundles: dict[str, dict[str, Any]], deployer: str | None) -> Rights:
+def needed(bundle: dict[str, Any], bundles: dict[str, dict[str, Any]], deployers: list[str]) -> Rights:
     """Return the rights that a target needs.
 
     Args:
         bundle: the target.
         bundles: all targets, by name: their catalogs may be sources.
-        deployer: who deploys it and runs its jobs; None if that is no one identity, as in dev.
+        deployers: who deploys it and runs its jobs; nobody in particular in dev.
     """
     rights: Rights = defaultdict(lambda: defaultdict(set))
     variables, personal = bundle["var"], bundle.get("mode") == "development"
@@ -35,37 +35,34 @@ def needed(bundle: dict[str, Any], bundles: dict[str, dict[str, Any]], deployer:
                 for grant in resource.get("grants", []):
                     rights[securable, resource["id"]][grant["principal"]] |= set(grant["privileges"])
                     catalog[grant["principal"]] |= {"USE_CATALOG"}
-    if deployer is None:
-        return rights
-    catalog[deployer] |= {"USE_CATALOG", "CREATE_SCHEMA"}
 
     def schemas(of: dict[str, Any]) -> set[str]:
         return {schema["id"] for schema in of["resources"]["schemas"].values()}
 
-    # The bundle of a source owns the grants of its schema, so these are granted on the catalog. See docs/promotion.md.
-    table, model = variables["source_table"], variables.get("source_model")
-    schema = table.rpartition(".")[0]
-    if schema not in schemas(bundle):
-        of_a_target = any(schema in schemas(other) for other in bundles.values())
-        above = ("catalog", schema.partition(".")[0])
-        rights[above][deployer] |= {"USE_CATALOG"}
-        rights[above if of_a_target else ("schema", schema)][deployer] |= {"USE_SCHEMA"}
-        rights["table", table][deployer] |= {"SELECT"}
-    if model:
-        source = next((b for b in bundles.values() if model.rpartition(".")[0] in schemas(b)), {})
-        # In dev a schema is somebody's own, who grants the rest.
-        of_a_person = source.get("mode") == "development"
-        rights["catalog", model.partition(".")[0]][deployer] |= (
-            {"USE_CATALOG"} if of_a_person else {"USE_CATALOG", "USE_SCHEMA", "EXECUTE"}
-        )
+    for deployer in deployers:
+        catalog[deployer] |= {"USE_CATALOG", "CREATE_SCHEMA"}
+        # The bundle of a source owns the grants of its schema, so these are granted on the catalog: docs/promotion.md.
+        table, model = variables["source_table"], variables.get("source_model")
+        schema = table.rpartition(".")[0]
+        if schema not in schemas(bundle):
+            of_a_target = any(schema in schemas(other) for other in bundles.values())
+            above = ("catalog", schema.partition(".")[0])
+            rights[above][deployer] |= {"USE_CATALOG"}
+            rights[above if of_a_target else ("schema", schema)][deployer] |= {"USE_SCHEMA"}
+            rights["table", table][deployer] |= {"SELECT"}
+        if model:
+            source = next((other for other in bundles.values() if model.rpartition(".")[0] in schemas(other)), {})
+            # In dev a schema is somebody's own, who grants the rest.
+            further = set() if source.get("mode") == "development" else {"USE_SCHEMA", "EXECUTE"}
+            rights["catalog", model.partition(".")[0]][deployer] |= {"USE_CATALOG"} | further
     return rights
 
 
 class Catalogs:
     """Unity Catalog, as the owner of the catalogs sees it from the workspace of a target."""
 
-    def __init__(self, workspace: WorkspaceClient) -> None:
-        self.client = workspace.api_client
+    def __init__(self, workspace: WorkspaceClient, names: dict[str, str]) -> None:
+        self.client, self.names = workspace.api_client, names
 
     def granted(self, kind: str, name: str) -> dict[str, set[str]]:
         # Asked without the SDK's classes: they leave out privileges that they do not know.
@@ -73,12 +70,12 @@ class Catalogs:
         return {one["principal"]: set(one["privileges"]) for one in answer.get("privilege_assignments", [])}
 
     def findings(
-        self, bundle: dict[str, Any], rights: Rights, ours: dict[str, str], others: set[str], trusted: set[str]
+        self, bundle: dict[str, Any], rights: Rights, ours: set[str], others: set[str], trusted: set[str]
     ) -> Findings:
         """Check that each principal has what it needs, and that nobody has more than that who could do harm.
 
         Args:
-            ours: identities of this project with their names; they must not have more than they need anywhere.
+            ours: identities of this project, which must not have more than they need anywhere.
             others: catalogs where they need nothing.
             trusted: principals whose further rights are intended, such as admins of the platform.
         """
@@ -94,7 +91,7 @@ class Catalogs:
                     yield check(not principals, f"{kind} {name}: {error}", *grants)
                 continue
             for who, needs in principals.items():
-                what = f"{ours.get(who, who)}: {', '.join(sorted(needs))} on {kind} {name}"
+                what = f"{self.names.get(who, who)}: {', '.join(sorted(needs))} on {kind} {name}"
                 yield check(needs <= has.get(who, set()), what, self.change("GRANT", who, needs, kind, name))
             for who, privileges in has.items():
                 extra = privileges - principals.get(who, set())
@@ -105,7 +102,7 @@ class Catalogs:
                 if extra and who not in trusted:
                     revoke = self.change("REVOKE", who, extra, kind, name)
                     by_hand = Change(f"{revoke.text}  -- or --trust '{who}', if that is intended")
-                    what = f"{ours.get(who, who)}: {', '.join(sorted(extra))} on {kind} {name}"
+                    what = f"{self.names.get(who, who)}: {', '.join(sorted(extra))} on {kind} {name}"
                     yield Finding(TOO_MUCH, what, (revoke if who in ours or own else by_hand,))
 
     def change(self, verb: str, principal: str, privileges: set[str], kind: str, name: str) -> Change:
@@ -116,21 +113,23 @@ class Catalogs:
             lambda: self.client.do("PATCH", path, body={"changes": [change]}),
         )
 
-    def owners(self, bundle: dict[str, Any], deployer: str) -> Findings:
+    def owners(self, bundle: dict[str, Any], deployers: list[str]) -> Findings:
         """Check that what is deployed belongs to who deploys: an owner may do everything with it."""
-        for kind, securable, path in (("schemas", "SCHEMA", "schemas"), ("registered_models", "MODEL", "models")):
+        kinds = (("schemas", "SCHEMA", "schemas"), ("registered_models", "MODEL", "models"))
+        for kind, securable, path in kinds if deployers else ():
             for resource in bundle["resources"].get(kind, {}).values():
                 name = resource["id"]
                 try:
                     found: Any = self.client.do("GET", f"/api/2.1/unity-catalog/{path}/{name}")
                 except (NotFound, PermissionDenied):
                     continue
-                owner, change = found.get("owner"), {"owner": deployer}
+                owner, change = found.get("owner"), {"owner": deployers[0]}
                 alter = Change(
-                    f"ALTER {securable} {quoted(name)} OWNER TO `{deployer}`;",
+                    f"ALTER {securable} {quoted(name)} OWNER TO `{deployers[0]}`;",
                     partial(self.client.do, "PATCH", f"/api/2.1/unity-catalog/{path}/{name}", body=change),
                 )
-                yield check(owner == deployer, f"owner of {name} is {owner}", alter, state=TOO_MUCH)
+                what = f"{name} belongs to {self.names.get(owner, owner)}"
+                yield check(owner in deployers, what, alter, state=TOO_MUCH)
 
 
 def sql(verb: str, principal: str, privileges: set[str], kind: str, name: str) -> str:

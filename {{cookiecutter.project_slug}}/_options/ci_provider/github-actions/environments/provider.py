@@ -1,16 +1,14 @@
 """GitHub: which jobs an identity trusts, environments with reviewers, rules for branches and tags, CODEOWNERS."""
 
 import base64
-import re
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from .findings import MISSING, TOO_MUCH, Change, Finding, Findings, Service, SetUpError, check, git
+from .code_owners import code_owners
+from .findings import MISSING, TOO_MUCH, Change, Finding, Findings, Service, SetUpError, check, origin
 from .identities import Identity
 
-# What decides what a release does and with which rights; the rest is for every reviewer.
-OWNED = "/.github/ /databricks.yml /environments/ /hatch_build.py /pyproject.toml /resources/ /uv.lock".split()
 CODE_OWNERS = Path(".github/CODEOWNERS")
 PULL_REQUEST = "pull-request"
 MAY_DEPLOY = {("main", "branch"), ("v*", "tag")}
@@ -24,44 +22,38 @@ REVIEWED = {
 }
 
 
-def add_options(parser: ArgumentParser) -> None:
-    for option, what in (
-        ("--reviewers", "approves for prod"),
-        ("--releasers", "may push version tags"),
-        ("--owners", "reviews changes of the pipelines"),
-    ):
-        people = f"who {what}: teams as <organization>/<team>, users by login"
-        parser.add_argument(option, nargs="+", default=[], metavar="WHO", help=people)
+WHO = "teams as <organization>/<team>, users by their login"
+OPTIONS = {
+    "--reviewers": f"who approves for prod: {WHO}",
+    "--releasers": f"who may push version tags: {WHO}",
+    "--owners": f"who reviews changes of the pipelines: {WHO}",
+}
 
 
 class Provider:
     """The repository that `origin` names, as an admin of it sees it through `gh`."""
 
-    def __init__(self, arguments: Namespace, bundles: dict[str, dict[str, Any]], account: str) -> None:
+    def __init__(self, arguments: Namespace, account: str) -> None:
         self.arguments, self.target, self.account = arguments, arguments.target, account
-        # In dev people deploy, and CI only where the last tests before a release run there.
-        in_ci = self.target != "dev" or bool(bundles["staging"]["var"].get("source_model"))
-        self.roles = [PULL_REQUEST, self.target] if in_ci else [PULL_REQUEST]
-        origin = git("remote", "get-url", "origin")
-        match = re.search(r"(?:@|//)(?:[^@/]+@)?([^/:]+)(?::\d+)?[:/](.+?)(?:\.git)?/?$", origin)
-        if match is None:
-            raise SetUpError(f"`git remote get-url origin` says {origin}, which is no repository on GitHub.")
-        self.host = match[1].removeprefix("ssh.")
+        self.roles, self.deployers = (PULL_REQUEST, self.target), list[str]()
+        host, name = origin()
+        self.host = host.removeprefix("ssh.")
         self.gh = Service(("gh", "api", "--hostname", self.host))
-        found = self.gh.get(f"repos/{match[2]}")
+        found = self.gh.get(f"repos/{name}")
         if found is None:
-            raise SetUpError(f"{origin} does not exist, or `gh auth status` names somebody who may not see it.")
+            raise SetUpError(f"{name} does not exist, or `gh auth status` names somebody who may not see it.")
         self.repository: str = found["full_name"]  # of today: a remote may still have the name before a renaming
         self.path = f"repos/{self.repository}"
+        self.subject = self.gh.get(f"{self.path}/actions/oidc/customization/sub") or {"use_default": True}
 
-    def deployer(self, identities: dict[str, Identity]) -> str | None:
-        return identities[self.target].application_id if self.target in identities else None
+    def before(self) -> Findings:
+        change = self.gh.change("PUT", f"{self.path}/actions/oidc/customization/sub", body={"use_default": True})
+        yield check(self.subject["use_default"], "subjects of tokens as GitHub makes them", change, state=TOO_MUCH)
 
     def policies(self, role: str) -> list[dict[str, Any]]:
         """Return which tokens of GitHub an identity accepts."""
-        subject = self.gh.get(f"{self.path}/actions/oidc/customization/sub") or {}
         # Repositories since July 2026 have ids in it, so that nobody gets it who takes over a name.
-        prefix = subject.get("sub_claim_prefix") or f"repo:{self.repository}"
+        prefix = self.subject.get("sub_claim_prefix") or f"repo:{self.repository}"
         suffix = "pull_request" if role == PULL_REQUEST else f"environment:{role}"
         return [{"issuer": self._issuer(), "audiences": [self.account], "subject": f"{prefix}:{suffix}"}]
 
@@ -72,9 +64,6 @@ class Provider:
         return f"https://{self.host}/_services/token"
 
     def findings(self, identities: dict[str, Identity]) -> Findings:
-        subject = self.gh.get(f"{self.path}/actions/oidc/customization/sub") or {"use_default": True}
-        default = self.gh.change("PUT", f"{self.path}/actions/oidc/customization/sub", body={"use_default": True})
-        yield check(subject["use_default"], "subjects of tokens as GitHub makes them", default, state=TOO_MUCH)
         yield from self._variable(f"{self.path}/actions", "DATABRICKS_PR_CLIENT_ID", identities[PULL_REQUEST])
         if self.target in identities:
             path = f"{self.path}/environments/{self.target}"
@@ -170,33 +159,13 @@ class Provider:
             yield check(met, f"ruleset {name}", change, state=TOO_MUCH if found else MISSING)
 
     def _code_owners(self) -> Findings:
-        """Check who has to review the pipelines: the last lines of the file, because a later line wins."""
-        local = CODE_OWNERS.read_text(encoding="utf-8") if CODE_OWNERS.exists() else ""
         answer = self.gh.get(f"{self.path}/contents/{CODE_OWNERS.as_posix()}?ref=main")
         merged = base64.b64decode(answer["content"]).decode() if answer else ""
-        owners = self.arguments.owners
-        wanted = [f"{path} {' '.join(f'@{name}' for name in owners)}" for path in OWNED]
-
-        def owned(text: str) -> bool:
-            last = text.splitlines()[-len(OWNED) :]
-            anybody = [re.sub(r"( @\S+)+$", " ", line) for line in last] == [f"{path} " for path in OWNED]
-            return last == wanted if owners else anybody
-
-        def write() -> None:
-            kept = [line for line in local.splitlines() if not line.startswith(tuple(f"{path} " for path in OWNED))]
-            CODE_OWNERS.write_text("\n".join([*kept, *wanted, ""]), encoding="utf-8")
-
-        if owned(merged):
-            errors = (self.gh.get(f"{self.path}/codeowners/errors?ref=main") or {}).get("errors", [])
-            first = errors[0]["message"] if errors else ""
-            yield check(not errors, f"{CODE_OWNERS.as_posix()} of main {first}".strip(), Change("Correct the file."))
-            return
-        if not owned(local):
-            how = Change(f"Write {', '.join(wanted)} at the end of {CODE_OWNERS.as_posix()}", write)
-            ask = Change("Say who reviews changes of the pipelines: --owners <organization>/<team>")
-            yield Finding(MISSING, f"{CODE_OWNERS.as_posix()} in this folder", (how if owners else ask,))
-        merge = Change(f"Commit {CODE_OWNERS.as_posix()} and merge it by a pull request.")
-        yield Finding(MISSING, f"{CODE_OWNERS.as_posix()} of main", (merge,))
+        yield from code_owners(CODE_OWNERS, ["/.github/"], self.arguments.owners, merged)
+        # Whom GitHub does not know, or who may not write to the repository, owns nothing.
+        errors = (self.gh.get(f"{self.path}/codeowners/errors?ref=main") or {}).get("errors", [])
+        what = f"{CODE_OWNERS.as_posix()} as GitHub reads it" + "".join(f": {one['message']}" for one in errors[:1])
+        yield check(not errors, what, Change("Correct the file by a pull request."))
 
 
 def reviewed() -> list[dict[str, Any]]:

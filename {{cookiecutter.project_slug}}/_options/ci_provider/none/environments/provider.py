@@ -1,27 +1,25 @@
 """No CI/CD: people deploy, logged in as themselves, and no provider has settings."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from typing import Any
 
 from .findings import Findings
 from .identities import Identity
 
-
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--deployer", help="who deploys the target: user name, or application id; not asked for in dev")
+OPTIONS = {"--deployers": "who deploys the target: user names, or application ids of service principals"}
 
 
 class Provider:
-    roles: tuple[str, ...] = ()  # no pipeline needs an identity
+    roles: tuple[str, ...] = ()  # no pipeline logs in
 
-    def __init__(self, arguments: Namespace, bundles: dict[str, dict[str, Any]], account: str) -> None:
-        self.arguments, self.bundles = arguments, bundles
-
-    def deployer(self, identities: dict[str, Identity]) -> str | None:
-        return self.arguments.deployer
+    def __init__(self, arguments: Namespace, account: str) -> None:
+        self.deployers: list[str] = arguments.deployers
 
     def policies(self, role: str) -> list[dict[str, Any]]:
         return []
+
+    def before(self) -> Findings:
+        yield from ()
 
     def findings(self, identities: dict[str, Identity]) -> Findings:
         yield from ()
