@@ -5,7 +5,6 @@ Unity Catalog, and the interfaces that `gh`, `glab` and `az` talk to. Anything e
 """
 
 import base64
-import copy
 import json
 import re
 from collections.abc import Callable
@@ -170,7 +169,11 @@ class Databricks:
 
     def grant(self, what: str, body: Json) -> Json:
         self.granted(what)
-        known = {one["applicationId"] for one in self.state.principals.values()} | {*self.state.groups, "ada", "mallory"}
+        known = {one["applicationId"] for one in self.state.principals.values()} | {
+            *self.state.groups,
+            "ada",
+            "mallory",
+        }
         for change in body["changes"]:
             if change["principal"] not in known:
                 raise missing(f"principal {change['principal']}")
@@ -194,14 +197,14 @@ class GitHub:
 
     def __init__(self, state: State) -> None:
         self.state, self.things = state, state.things
-        self.full_name = REPOSITORY
+        self.full_name: str | None = REPOSITORY
         self.prefix = f"repo:{REPOSITORY}"
 
     def routes(self) -> dict[str, Callable[..., Json]]:
         repository = "/repos/([^/]+/[^/]+)"
         here = f"/repos/{self.full_name}"
         return {
-            f"GET {repository}": lambda name: {"full_name": self.full_name},  # a name of before leads here
+            f"GET {repository}": self.repository,
             "GET /(?:orgs/acme/teams|users)/(.+)": lambda name: {"id": sum(map(ord, name))},
             f"GET {here}/actions/oidc/customization/sub": lambda: {
                 "use_default": self.things.get("use_default", True),
@@ -229,6 +232,11 @@ class GitHub:
             },
             f"GET {here}/codeowners/errors": lambda: {"errors": self.things.get("errors", [])},
         }
+
+    def repository(self, name: str) -> Json:
+        if self.full_name is None:
+            raise missing(name)
+        return {"full_name": self.full_name}  # a name of before leads here
 
     def thing(self, name: str) -> Json:
         if name not in self.things:
@@ -285,7 +293,9 @@ class GitLab:
         }
         self.things["approvals"] = {"merge_requests_author_approval": True, "reset_approvals_on_push": False}
         levels = [{"id": 1, "access_level": 40, "user_id": None, "group_id": None}]
-        self.things["protected branches"] = {"main": {"name": "main", "push_access_levels": levels, "allow_force_push": False}}
+        self.things["protected branches"] = {
+            "main": {"name": "main", "push_access_levels": levels, "allow_force_push": False}
+        }
 
     def routes(self) -> dict[str, Callable[..., Json]]:
         here = f"/api/v4/projects/{self.name}"
@@ -378,7 +388,9 @@ class AzureDevOps:
             f"POST {here}/pipelines": self.make_pipeline,
             f"GET {here}/distributedtask/variablegroups": lambda query: self.named("variables", query["groupName"]),
             f"POST {of_all}/distributedtask/variablegroups": lambda body: self.add("variables", body),
-            f"PUT {of_all}/distributedtask/variablegroups/(.+)": lambda number, body: self.set("variables", number, body),
+            f"PUT {of_all}/distributedtask/variablegroups/(.+)": lambda number, body: self.set(
+                "variables", number, body
+            ),
             f"GET {here}/distributedtask/environments": lambda query: self.named("environments", query["name"]),
             f"POST {here}/distributedtask/environments": lambda body: self.add("environments", body),
             f"GET {checks}": self.checks,
@@ -390,7 +402,9 @@ class AzureDevOps:
             f"POST {here}/policy/configurations": lambda body: self.add("policies", body),
             f"PUT {here}/policy/configurations/(.+)": lambda number, body: self.set("policies", number, body),
             f"GET {here}/build/generalsettings": lambda: self.things.get("settings", {}),
-            f"PATCH {here}/build/generalsettings": lambda body: self.things.setdefault("settings", {}).update(body) or {},
+            f"PATCH {here}/build/generalsettings": lambda body: (
+                self.things.setdefault("settings", {}).update(body) or {}
+            ),
         }
 
     def named(self, what: str, name: str) -> Json:
@@ -429,11 +443,6 @@ class Services(ThreadingHTTPServer):
 
     def address(self, host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.server_port}"
-
-    def reset(self, state: State) -> None:
-        """Go back to an earlier state."""
-        vars(self.state).update(copy.deepcopy(vars(state)))
-        self.provider.things = self.state.things
 
 
 class Answer(BaseHTTPRequestHandler):

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from conftest import Bake
-from helpers import clean_environment, need, run
-from services import ACCOUNT, REPOSITORY, TOKEN, AzureDevOps, GitHub, GitLab, Services, State
+from helpers import PATTERNS, TARGETS, clean_environment, need, run
+from services import ACCOUNT, TOKEN, AzureDevOps, GitHub, GitLab, Services, State
 from stand_in import put_program
 
 PACKAGES = ("databricks-sdk>=0.68", "pyyaml>=6")
@@ -79,7 +79,7 @@ class Project:
         real: str | None,
         who: tuple[str, ...],
     ) -> None:
-        self.who = who or (provider.who if provider else ())
+        self.who = [*(who or (provider.who if provider else ()))]
         self.root, self.provider, self.services, self.python = root, provider, services, python
         bin = here / "bin"
         bin.mkdir()
@@ -212,6 +212,34 @@ def test_the_real_gh(make: Callable[..., Project]) -> None:
     assert policy["subject"] == "repo:acme/fraud:environment:prod"
 
 
+def test_what_the_plan_prints_can_be_typed(make: Callable[..., Project]) -> None:
+    """In a shell, with the real Databricks CLI; the owner of the catalogs executes the SQL."""
+    need("databricks", unix="the quotes of the commands")
+    project = make("github-actions")
+    project.set_up()
+    attack_databricks(project)
+    attack_github(project.things)
+    for principal in list(project.state.principals)[:1]:
+        del project.state.principals[principal]  # so that something is missing, too
+    for _ in range(3):  # what one step makes has an id that the next one names
+        for line in re.findall(r"(?m)^ {10}(.+)", "\n".join(project.plan())):
+            grant = re.match(r"(GRANT|REVOKE) ([A-Z, ]+) ON (\w+) (\S+) (?:TO|FROM) `(.+)`;", line)
+            owner = re.match(r"ALTER \w+ (\S+) OWNER TO `(.+)`;", line)
+            if "<" in line:
+                continue
+            if grant:
+                key = f"{grant[3].lower()}/{grant[4].replace('`', '')}"
+                changed = {privilege.replace(" ", "_") for privilege in grant[2].split(", ")}
+                had = set(project.state.grants[key].get(grant[5], []))
+                project.state.grants[key][grant[5]] = sorted(had | changed if grant[1] == "GRANT" else had - changed)
+            elif owner:
+                project.state.owners[owner[1].replace("`", "")] = owner[2]
+            elif line.startswith(("databricks ", "echo ", "gh ")):
+                typed = run("sh", "-c", line, cwd=project.root, **project.variables)
+                assert typed.returncode == 0, f"{line}\n{typed.stdout}"
+    assert [one for one in project.plan() if "CODEOWNERS" not in one] == []
+
+
 def policies(project: Project, role: str) -> list[Any]:
     """Return the federation policies of an identity."""
     principal = next(one for one in project.state.principals.values() if one["displayName"].endswith(f"-{role}"))
@@ -221,6 +249,7 @@ def policies(project: Project, role: str) -> list[Any]:
 # From where it stops, it goes on
 
 
+@pytest.mark.slow
 def test_killed_after_each_change_it_goes_on(make: Callable[..., Project]) -> None:
     """Each run is killed as soon as it has changed one thing, before it hears that it has."""
     project = make("github-actions")
@@ -365,8 +394,9 @@ def attack_gitlab(things: dict[str, Any]) -> dict[str, bool]:
     things["variables"]["DATABRICKS_CLIENT_ID prod"]["protected"] = False
     things["file .gitlab/CODEOWNERS"] = ""
     return {
-        "ci_id_token_sub_claim_components is ['project_path'], ci_pipeline_variables_minimum_override_role is developer,"
-        " allow_pipeline_trigger_approve_deployment is True": True,
+        "ci_id_token_sub_claim_components is ['project_path'], "
+        "ci_pipeline_variables_minimum_override_role is developer, "
+        "allow_pipeline_trigger_approve_deployment is True": True,
         "merge_requests_author_approval is True, merge_requests_disable_committers_approval is False, "
         "reset_approvals_on_push is False": True,
         "a merge request needs an approval": True,
@@ -433,3 +463,131 @@ def test_more_than_needed_is_named_and_taken_away(ci: str, make: Callable[..., P
         for text, cured in expected.items():
             assert any(text in one for one in left) is not cured, left
         assert len(left) == sum(not cured for cured in expected.values())
+        project.who = [*project.who, "--trust", "mallory"]  # whose right on the catalog is intended, from here on
+
+
+@pytest.mark.parametrize("ci", ["github-actions", "gitlab-ci"], ids=lambda ci: f"ci:{ci}")
+def test_a_renamed_repository_leaves_no_policy_behind(ci: str, make: Callable[..., Project]) -> None:
+    """Whoever takes the old name could have the tokens that the old policy accepts. The remote still has that name."""
+    project = make(ci)
+    project.set_up()
+    before = policies(project, "prod")
+    if ci == "github-actions":
+        project.services.provider.full_name, project.services.provider.prefix = "acme/risk", "repo:acme@12/risk@34"
+        subject = "repo:acme@12/risk@34:environment:prod"
+    else:
+        project.services.provider.name = "acme/risk"
+        subject = "project_path:acme/risk:ref_protected:true:environment_protected:true:deployment_tier:production"
+    wrong = project.plan()
+    assert [one.split()[0] for one in wrong] == ["missing", "too"] * 2
+    assert f"prod for {subject}" in wrong[2] and json.dumps(before[0]) in wrong[3]
+    assert re.search(r"federation-policy delete \d+ policy-\d+ --profile account", wrong[3])
+    project.apply()
+    assert not project.plan()
+    assert policies(project, "prod") == [before[0] | {"subject": subject}]
+
+
+# Who may what, where
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_the_rights_are_those_of_the_documents(pattern: str, make: Callable[..., Project]) -> None:
+    """docs/access.md and docs/promotion.md, apart from names that they cannot know."""
+    project = make("none", pattern, who=("--deployers", "deployer"))
+    planned, documented = dict[Any, set[str]](), dict[Any, set[str]]()
+    statement = re.compile(r"GRANT ([A-Z, ]+) ON (CATALOG|SCHEMA) (\S+) TO `(.+)`;")
+    for target in TARGETS:
+        who = [] if target == "dev" else ["--deployers", f"deployer of {target}"]
+        printed = project.run("plan", "--target", target, *who)[1]
+        for privileges, kind, name, principal in statement.findall(printed):
+            planned.setdefault((kind, name, principal), set()).update(privileges.split(", "))
+    for page in (project.root / "docs").glob("*.md"):
+        for privileges, kind, name, principal in statement.findall(page.read_text(encoding="utf-8")):
+            if "<" not in name:
+                principal = re.sub(r"<identity of (.+)>", r"deployer of \1", principal)
+                principal = principal.replace(
+                    "<application id of the service principal>", f"deployer of {name.strip('`')}"
+                )
+                documented.setdefault((kind, name, principal), set()).update(privileges.split(", "))
+    assert planned == documented
+
+
+def test_what_is_there_to_read_has_to_exist(make: Callable[..., Project]) -> None:
+    """In hybrid staging trains on a table of prod, and has nothing of prod besides."""
+    project = make("github-actions")
+    wrong = project.plan("staging")
+    (table,) = [one for one in wrong if "transactions" in one]
+    app = "<application id of fraud-detection-staging>"
+    assert f"GRANT SELECT ON TABLE `prod`.`fraud_detection`.`transactions` TO `{app}`;" in table
+    assert any(f"GRANT USE CATALOG, USE SCHEMA ON CATALOG `prod` TO `{app}`;" in one for one in wrong)
+    project.state.grants["table/prod.fraud_detection.transactions"] = {}
+    project.set_up("staging")
+    assert project.state.assigned[OTHERS].keys() >= set(project.state.principals)
+    assert "environment staging" in project.things and "environment prod" not in project.things
+
+
+@pytest.mark.parametrize(
+    ("pattern", "roles"), [("deploy-code", ["pull-request"]), ("deploy-model", ["dev", "pull-request"])]
+)
+def test_dev_has_an_identity_only_where_a_release_is_tested_there(
+    pattern: str, roles: list[str], make: Callable[..., Project]
+) -> None:
+    project = make("github-actions", pattern)
+    project.set_up("dev")
+    names = [one["displayName"].removeprefix("fraud-detection-") for one in project.state.principals.values()]
+    assert sorted(names) == roles
+
+
+def test_people_deploy_where_there_is_no_provider(make: Callable[..., Project]) -> None:
+    project = make("none", who=("--deployers", "ada"))
+    project.state.owners["prod.fraud_detection"] = "mallory"
+    project.set_up()
+    assert not project.state.principals
+    assert project.state.grants["catalog/prod"]["ada"] == ["CREATE_SCHEMA", "USE_CATALOG"]
+    assert project.state.owners["prod.fraud_detection"] == "ada"
+
+
+# Secrets and errors
+
+
+def test_nothing_secret_is_written_or_handed_on(make: Callable[..., Project]) -> None:
+    project = make("github-actions")
+    printed = project.apply()
+    calls = Path(project.variables["CALLS"]).read_text(encoding="utf-8")
+    assert "rulesets" in calls and TOKEN not in calls + printed
+    assert not [path for path in project.root.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
+    told = json.dumps(project.state.shown())
+    assert TOKEN not in told and not project.state.secrets
+
+
+def test_errors_say_what_to_type(make: Callable[..., Project]) -> None:
+    project = make("github-actions")
+    plan = project.arguments("plan", "prod")
+
+    def refused(**variables: str) -> str:
+        code, printed = project.run(*plan, **variables)
+        assert code == 1
+        return printed
+
+    nobody = {"DATABRICKS_CONFIG_FILE": str(project.root / "none"), "DATABRICKS_TOKEN": ""}
+    assert "Type `databricks auth login --host <account console> --account-id" in refused(**nobody)
+    assert "environments: Databricks refuses" in refused(DATABRICKS_TOKEN="of somebody else")
+    project.services.databricks.admin = False
+    assert "as an admin of it" in refused()
+    run("git", "remote", "set-url", "origin", "https://github.com/acme/other.git", cwd=project.root)
+    project.services.provider.full_name = None
+    assert "acme/other does not exist, or `gh auth status` names somebody who may not see it." in refused()
+    run("git", "remote", "remove", "origin", cwd=project.root)
+    assert "names no repository of a provider. Start this in a clone of it." in refused()
+    code, printed = project.run("plan", "--target", "production")
+    assert code == 2 and "choose from" in printed
+
+
+def test_without_the_command_of_the_provider(make: Callable[..., Project]) -> None:
+    project = make("github-actions")
+    (path,) = Path(project.variables["CALLS"]).parent.glob("bin/gh*")
+    path.unlink()
+    if shutil.which("gh"):
+        pytest.skip("gh is on the PATH")
+    code, printed = project.run(*project.arguments("plan", "prod"))
+    assert code == 1 and "gh is not on the PATH. docs/cicd-setup.md says where to get it." in printed

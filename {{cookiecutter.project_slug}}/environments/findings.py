@@ -17,6 +17,10 @@ class SetUpError(RuntimeError):
     """A service cannot be asked, or does not do what it was asked; the message says what to do."""
 
 
+class NotThereError(SetUpError):
+    """A service knows no such thing."""
+
+
 @dataclass(frozen=True)
 class Change:
     """One step that puts something right: what to type, and how to do it. Without `do` it is left to a person."""
@@ -59,10 +63,8 @@ class Service:
         """
         try:
             return self.call("GET", *request)
-        except SetUpError as error:
-            if any(text in str(error) for text in ("404", "Not Found", "does not exist")):
-                return None
-            raise
+        except NotThereError:
+            return None
 
     def change(self, method: str, *request: str, body: Any = None) -> Change:
         """Return the change that one request makes."""
@@ -85,7 +87,8 @@ class Service:
         )
         if result.returncode:
             said = " ".join(filter(None, (result.stderr.strip(), result.stdout.strip())))
-            raise SetUpError(f"`{shlex.join([*self.command, *request])}` failed: {said}")
+            known = not re.search("HTTP 404|Not Found|does not exist", said)
+            raise (SetUpError if known else NotThereError)(f"`{shlex.join([*self.command, *request])}` failed: {said}")
         try:
             return json.loads(result.stdout or "null")
         except ValueError:
