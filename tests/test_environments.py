@@ -1,5 +1,6 @@
 """`uv run python -m environments`: the set-up of a target, planned and applied against emulated services over HTTP."""
 
+import ast
 import json
 import os
 import re
@@ -11,8 +12,9 @@ from threading import Thread
 from typing import Any
 
 import pytest
+import yaml
 from conftest import Bake
-from helpers import PATTERNS, TARGETS, clean_environment, need, run
+from helpers import PATTERNS, TARGETS, TEMPLATE, clean_environment, need, run
 from services import ACCOUNT, TOKEN, AzureDevOps, GitHub, GitLab, Services, State
 from stand_in import put_program
 
@@ -244,6 +246,25 @@ def policies(project: Project, role: str) -> list[Any]:
     """Return the federation policies of an identity."""
     principal = next(one for one in project.state.principals.values() if one["displayName"].endswith(f"-{role}"))
     return [one["oidc_policy"] for one in project.state.policies.get(principal["id"], [])]
+
+
+def test_the_checks_that_main_asks_for_are_those_of_the_workflow(bake: Bake) -> None:
+    project = bake(ci_provider="github-actions")
+    workflow = yaml.safe_load((project / ".github/workflows/pull-request.yml").read_text(encoding="utf-8"))
+    names = {
+        job["name"].replace("${{ matrix.target }}", target)
+        for job in workflow["jobs"].values()
+        for target in job.get("strategy", {}).get("matrix", {}).get("target", [""])
+    }
+    source = (project / "environments" / "provider.py").read_text(encoding="utf-8")
+    asked = ast.literal_eval(re.findall(r"(?m)^CHECKS = (.+)$", source)[0])
+    assert set(asked) <= names and len(asked) == 4
+
+
+def test_both_providers_read_the_owners_of_code_alike() -> None:
+    folder = TEMPLATE / "_options" / "ci_provider"
+    github, gitlab = (folder / ci / "environments" / "code_owners.py" for ci in ("github-actions", "gitlab-ci"))
+    assert github.read_bytes() == gitlab.read_bytes()
 
 
 # From where it stops, it goes on

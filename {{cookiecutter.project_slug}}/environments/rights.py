@@ -7,7 +7,7 @@ from typing import Any
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.errors import NotFound, PermissionDenied
 
-from .findings import TOO_MUCH, Change, Finding, Findings, check
+from .findings import MISSING, TOO_MUCH, Change, Finding, Findings, check
 
 # By kind and name of a securable, then by principal. A registered model is a function to Unity Catalog.
 Rights = dict[tuple[str, str], dict[str, set[str]]]
@@ -85,10 +85,10 @@ class Catalogs:
             try:
                 has = self.granted(kind, name)
             except (NotFound, PermissionDenied) as error:
-                grants = (Change(sql("GRANT", who, needs, kind, name)) for who, needs in principals.items())
+                grants = tuple(Change(sql("GRANT", who, needs, kind, name)) for who, needs in principals.items())
                 # A schema and a model that do not exist come with the first deployment, and their grants with them.
-                if isinstance(error, PermissionDenied) or kind in ("catalog", "table"):
-                    yield check(not principals, f"{kind} {name}: {error}", *grants)
+                if grants and (isinstance(error, PermissionDenied) or kind in ("catalog", "table")):
+                    yield Finding(MISSING, f"{kind} {name}: {error}", grants)
                 continue
             for who, needs in principals.items():
                 what = f"{self.names.get(who, who)}: {', '.join(sorted(needs))} on {kind} {name}"
