@@ -221,6 +221,7 @@ class GitHub:
             f"GET {here}/(actions|environments/[^/]+)/variables/(.+)": lambda of, name: self.thing(f"{of} {name}"),
             f"POST {here}/(actions|environments/[^/]+)/variables": self.set_variable,
             f"PATCH {here}/(actions|environments/[^/]+)/variables/.+": self.set_variable,
+            f"DELETE {here}/(actions|environments/[^/]+)/variables/(.+)": self.delete_variable,
             f"GET {here}/rulesets": lambda: [
                 {"name": one["name"], "id": one["id"]} for one in self.things.get("rulesets", {}).values()
             ],
@@ -269,6 +270,9 @@ class GitHub:
     def set_variable(self, of: str, body: Json) -> Json:
         self.things[f"{of} {body['name']}"] = body
         return {}
+
+    def delete_variable(self, of: str, name: str) -> Json:
+        del self.things[f"{of} {name}"]
 
     def set_ruleset(self, number: str, body: Json) -> Json:
         rules = [one | {"parameters": one.get("parameters", {}) | {"of_github": True}} for one in body["rules"]]

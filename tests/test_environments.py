@@ -316,14 +316,15 @@ def attack_databricks(project: Project) -> dict[str, bool]:
     ids = {one["displayName"].removeprefix("fraud-detection-"): one["id"] for one in state.principals.values()}
     prod, request = ids["prod"], next(ids[role] for role in ids if role != "prod")
     app = state.principals[prod]["applicationId"]
-    (policy,) = state.policies[prod][:1]
-    mine = policy["oidc_policy"]
+    (policy,) = state.policies[prod]
+    mine = dict(policy["oidc_policy"])
+    policy["oidc_policy"]["any_subject"] = True  # what no version of the SDK knows yet
     further = [
         mine | {"subject": "repo:mallory/fraud:environment:prod"},
-        {name: value for name, value in mine.items() if name != "subject"} | {"subject": "acme", "subject_claim": "x"},
+        mine | {"subject": "acme", "subject_claim": "repository_owner"},
         mine | {"jwks_json": "keys of mallory"},
-        mine | {"any_subject": True},  # what no version of the SDK knows yet
-        mine,  # twice the same
+        mine,  # as it should be
+        mine,  # the same once more
     ]
     state.policies[prod] += [{"policy_id": f"extra-{number}", "oidc_policy": one} for number, one in enumerate(further)]
     state.secrets[prod] = [{"id": "secret-1"}]
@@ -354,7 +355,10 @@ def attack_databricks(project: Project) -> dict[str, bool]:
     }
     state.owners = {schema: app, model: "ada"}
     return {
-        **{f"federation-policy delete {prod} extra-{number} --profile account": True for number in range(len(further))},
+        **{
+            f"federation-policy delete {prod} {one} --profile account": True
+            for one in (policy["policy_id"], "extra-0", "extra-1", "extra-2", "extra-4")
+        },
         f"service-principal-secrets delete {prod} secret-1": True,
         "is an admin of workspace 3333": True,
         "users/mallory may run jobs as fraud-detection-prod": True,
@@ -373,7 +377,11 @@ def attack_github(things: dict[str, Any]) -> dict[str, bool]:
     environment = things["environment prod"]
     environment["can_admins_bypass"] = True
     environment["protection_rules"][1] |= {"prevent_self_review": False, "reviewers": []}
-    things["branches prod"].append({"name": "feature/*", "type": "branch", "id": 7})
+    things["branches prod"] += [
+        {"name": "feature/*", "type": "branch", "id": 7},
+        {"name": "v*", "type": "tag", "id": 8},  # a tag brings the workflow that deploys it
+    ]
+    things["environments/prod APPROVAL_REQUIRED"] = {"value": "false"}
     things["environments/prod DATABRICKS_CLIENT_ID"] = {"value": "of another one"}
     rulesets = {one["name"]: one for one in things["rulesets"].values()}
     reviewed = next(one for one in rulesets["reviewed code"]["rules"] if one["type"] == "pull_request")
@@ -385,6 +393,8 @@ def attack_github(things: dict[str, Any]) -> dict[str, bool]:
     return {
         "environment prod: admins may bypass it, its reviewers are missing, who starts a release may approve it": True,
         "branch feature/* may deploy to prod": True,
+        "tag v* may deploy to prod": True,
+        "variable APPROVAL_REQUIRED of prod: a release may go on without an approval": False,
         "variable /environments/prod/DATABRICKS_CLIENT_ID": True,
         "too much  ruleset reviewed code": True,
         "missing   ruleset version tags stay": True,

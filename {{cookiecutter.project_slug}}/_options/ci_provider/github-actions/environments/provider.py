@@ -11,7 +11,7 @@ from .identities import Identity
 
 CODE_OWNERS = Path(".github/CODEOWNERS")
 PULL_REQUEST = "pull-request"
-MAY_DEPLOY = {("main", "branch"), ("v*", "tag")}
+MAIN, VERSIONS = ("main", "branch"), ("v*", "tag")
 CHECKS = ("Code", "Bundle of dev", "Bundle of staging", "Bundle of prod")
 REVIEWED = {
     "required_approving_review_count": 1,
@@ -69,6 +69,10 @@ class Provider:
             path = f"{self.path}/environments/{self.target}"
             yield from self._environment(path)
             yield from self._variable(path, "DATABRICKS_CLIENT_ID", identities[self.target])
+            if self.gh.get(f"{path}/variables/APPROVAL_REQUIRED"):
+                delete = self.gh.change("DELETE", f"{path}/variables/APPROVAL_REQUIRED")
+                what = f"variable APPROVAL_REQUIRED of {self.target}: a release may go on without an approval"
+                yield Finding(TOO_MUCH, what, (Change(delete.text),))  # set by somebody who means it
         yield from self._rules()
         yield from self._code_owners()
 
@@ -114,10 +118,12 @@ class Provider:
 
         policies = (self.gh.get(f"{path}/deployment-branch-policies?per_page=100") or {}).get("branch_policies", [])
         there = {(one["name"], one.get("type", "branch")): one["id"] for one in policies}
-        for name, kind in sorted(MAY_DEPLOY):
+        # What reaches prod starts from main's own workflows, which nobody changes by pushing a tag.
+        may_deploy = {MAIN} if self.target == "prod" else {MAIN, VERSIONS}
+        for name, kind in sorted(may_deploy):
             create = self.gh.change("POST", f"{path}/deployment-branch-policies", body={"name": name, "type": kind})
             yield check((name, kind) in there, f"{kind} {name} may deploy to {self.target}", create)
-        for name, kind in sorted(set(there) - MAY_DEPLOY):
+        for name, kind in sorted(set(there) - may_deploy):
             delete = self.gh.change("DELETE", f"{path}/deployment-branch-policies/{there[name, kind]}")
             yield Finding(TOO_MUCH, f"{kind} {name} may deploy to {self.target}", (delete,))
 
