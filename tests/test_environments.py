@@ -261,6 +261,26 @@ def test_the_checks_that_main_asks_for_are_those_of_the_workflow(bake: Bake) -> 
     assert set(asked) <= names and len(asked) == 4
 
 
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("https://github.com/acme/fraud.git", "github.com acme/fraud"),
+        ("git@github.com:acme/fraud.git", "github.com acme/fraud"),
+        ("ssh://git@gitlab.example.com:2222/acme/risk/fraud.git", "gitlab.example.com acme/risk/fraud"),
+        ("https://ada@gitlab.example.com:8443/acme/fraud", "gitlab.example.com acme/fraud"),
+        ("https://acme@dev.azure.com/acme/The%20Risk/_git/fraud", "dev.azure.com acme/The Risk/_git/fraud"),
+        ("git@ssh.dev.azure.com:v3/acme/Risk/fraud", "ssh.dev.azure.com v3/acme/Risk/fraud"),
+    ],
+)
+def test_the_repository_is_read_from_the_remote(
+    address: str, expected: str, bake: Bake, tmp_path: Path, python: Path
+) -> None:
+    run("git", "init", "--quiet", cwd=tmp_path)
+    run("git", "remote", "add", "origin", address, cwd=tmp_path)
+    script = "from environments.findings import origin; print(*origin())"
+    assert run(python, "-c", script, cwd=tmp_path, PYTHONPATH=str(bake())).stdout.strip() == expected
+
+
 def test_both_providers_read_the_owners_of_code_alike() -> None:
     folder = TEMPLATE / "_options" / "ci_provider"
     github, gitlab = (folder / ci / "environments" / "code_owners.py" for ci in ("github-actions", "gitlab-ci"))
@@ -452,7 +472,7 @@ def attack_azure(things: dict[str, Any]) -> dict[str, bool]:
     things[used]["pipelines"].append({"id": 7, "authorized": True})
     (used,) = [name for name in things if name.startswith("may use variablegroup")]
     things[used]["allPipelines"] = {"authorized": True}
-    reviews = next(one for one in things["policies"] if "blockLastPusherVote" in one["settings"])
+    reviews = next(one for one in things["policies"] if "minimumApproverCount" in one["settings"])
     reviews["settings"] |= {"blockLastPusherVote": False, "creatorVoteCounts": True, "resetOnSourcePush": False}
     things["policies"] = [one for one in things["policies"] if "requiredReviewerIds" not in one["settings"]]
     things["settings"]["enforceSettableVar"] = False
