@@ -202,6 +202,35 @@ def test_from_nothing_to_a_clean_plan(ci: str, make: Callable[..., Project]) -> 
     assert not project.plan()
     project.apply()
     assert project.services.changes == made, "applied again, nothing is written"
+    trusted = [(policy.get("subject_claim", "sub"), policy["subject"]) for policy in policies(project, "prod")]
+    assert (
+        trusted
+        == {
+            "github-actions": [("sub", "repo:acme/fraud:environment:prod")],
+            "gitlab-ci": [
+                (
+                    "sub",
+                    "project_path:acme/fraud:ref_protected:true:environment_protected:true:deployment_tier:production",
+                )
+            ],
+            # Ids of pipelines: anybody may make one of the same name.
+            "azure-devops": [
+                ("def_id", str(one["id"])) for one in project.things.get("pipelines", []) if "pull" not in one["name"]
+            ],
+        }[ci]
+    )
+
+
+def test_in_gitlab_no_job_of_staging_can_be_one_of_prod(make: Callable[..., Project]) -> None:
+    """A job writes its own tier, and is in a protected environment as soon as that one is, whichever it is."""
+    project = make("gitlab-ci")
+    project.things["protected environments"] = {"staging": {"name": "staging", "deploy_access_levels": []}}
+    project.set_up("prod")
+    project.state.grants["table/prod.fraud_detection.transactions"] = {}
+    project.set_up("staging")
+    assert list(project.things["protected environments"]) == ["prod"]
+    (policy,) = policies(project, "staging")
+    assert policy["subject"].endswith(":ref_protected:true:environment_protected:false:deployment_tier:staging")
 
 
 def test_the_real_gh(make: Callable[..., Project]) -> None:
