@@ -172,6 +172,7 @@ class Databricks:
         known = {one["applicationId"] for one in self.state.principals.values()} | {
             *self.state.groups,
             "ada",
+            "deployer",
             "mallory",
         }
         for change in body["changes"]:

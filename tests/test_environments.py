@@ -592,6 +592,27 @@ def test_the_rights_are_those_of_the_documents(pattern: str, make: Callable[...,
     assert planned == documented
 
 
+def test_a_source_belongs_to_others_and_the_model_to_nobody_else(make: Callable[..., Project]) -> None:
+    """Others keep what they have where the table comes from. What the bundle grants nobody, nobody has."""
+    project = make("none", "deploy-code", who=("--deployers", "deployer"))
+    bundle = project.root / "databricks.yml"
+    text = bundle.read_text(encoding="utf-8")
+    bundle.write_text(
+        text.replace("${resources.schemas.schema.id}.transactions", "lake.sales.orders"), encoding="utf-8"
+    )
+    state, model = project.state, "function/prod.fraud_detection.fraud_detection_model"
+    state.grants |= {"catalog/lake": {"ada": ["MANAGE"]}, model: {"mallory": ["APPLY_TAG"]}}
+    wrong = "\n".join(project.plan())
+    assert "GRANT USE SCHEMA ON SCHEMA `lake`.`sales` TO `deployer`;" in wrong, "which does not exist yet"
+    state.grants |= {"schema/lake.sales": {"ada": ["ALL_PRIVILEGES"]}, "table/lake.sales.orders": {"ada": ["MODIFY"]}}
+    state.owners["prod.fraud_detection.fraud_detection_model"] = "deployer"
+    project.set_up()
+    assert state.grants["catalog/lake"] == {"ada": ["MANAGE"], "deployer": ["USE_CATALOG"]}
+    assert state.grants["schema/lake.sales"] == {"ada": ["ALL_PRIVILEGES"], "deployer": ["USE_SCHEMA"]}
+    assert state.grants["table/lake.sales.orders"] == {"ada": ["MODIFY"], "deployer": ["SELECT"]}
+    assert state.grants[model] == {"mallory": []}
+
+
 def test_what_is_there_to_read_has_to_exist(make: Callable[..., Project]) -> None:
     """In hybrid staging trains on a table of prod, and has nothing of prod besides."""
     project = make("github-actions")

@@ -12,8 +12,17 @@ from .findings import MISSING, TOO_MUCH, Change, Finding, Findings, check
 # By kind and name of a securable, then by principal. A registered model is a function to Unity Catalog.
 Rights = dict[tuple[str, str], dict[str, set[str]]]
 KINDS = {"schemas": "schema", "registered_models": "function"}
-# On a catalog these reach into every schema of it, whoever owns that.
+# What others may have on a catalog: nothing of it changes what this project has there.
 READS = {"BROWSE", "CREATE_SCHEMA", "EXECUTE", "READ_VOLUME", "SELECT", "USE_CATALOG", "USE_SCHEMA"}
+
+
+def owned(bundle: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return what the bundle makes in Unity Catalog, and owns the grants of."""
+    return {
+        (securable, resource["id"]): resource
+        for kind, securable in KINDS.items()
+        for resource in bundle["resources"].get(kind, {}).values()
+    }
 
 
 def needed(bundle: dict[str, Any], bundles: dict[str, dict[str, Any]], deployers: list[str]) -> Rights:
@@ -30,11 +39,11 @@ def needed(bundle: dict[str, Any], bundles: dict[str, dict[str, Any]], deployers
     if personal:
         catalog[variables["data_scientists_group"]] |= {"USE_CATALOG", "CREATE_SCHEMA"}
     else:
-        for kind, securable in KINDS.items():
-            for resource in bundle["resources"].get(kind, {}).values():
-                for grant in resource.get("grants", []):
-                    rights[securable, resource["id"]][grant["principal"]] |= set(grant["privileges"])
-                    catalog[grant["principal"]] |= {"USE_CATALOG"}
+        for key, resource in owned(bundle).items():
+            principals = rights[key]  # also of what nobody else needs
+            for grant in resource.get("grants", []):
+                principals[grant["principal"]] |= set(grant["privileges"])
+                catalog[grant["principal"]] |= {"USE_CATALOG"}
 
     def schemas(of: dict[str, Any]) -> set[str]:
         return {schema["id"] for schema in of["resources"]["schemas"].values()}
@@ -79,15 +88,15 @@ class Catalogs:
             others: catalogs where they need nothing.
             trusted: principals whose further rights are intended, such as admins of the platform.
         """
-        personal = bundle.get("mode") == "development"
+        personal, made_here = bundle.get("mode") == "development", owned(bundle)
         nothing: Rights = {("catalog", name): {} for name in sorted(others)}
         for (kind, name), principals in (nothing | rights).items():
             try:
                 has = self.granted(kind, name)
             except (NotFound, PermissionDenied) as error:
                 grants = tuple(Change(sql("GRANT", who, needs, kind, name)) for who, needs in principals.items())
-                # A schema and a model that do not exist come with the first deployment, and their grants with them.
-                if grants and (isinstance(error, PermissionDenied) or kind in ("catalog", "table")):
+                # The first deployment makes the schema and the model, and their grants with them.
+                if grants and (isinstance(error, PermissionDenied) or (kind, name) not in made_here):
                     yield Finding(MISSING, f"{kind} {name}: {error}", grants)
                 continue
             for who, needs in principals.items():
@@ -95,10 +104,11 @@ class Catalogs:
                 yield check(needs <= has.get(who, set()), what, self.change("GRANT", who, needs, kind, name))
             for who, privileges in has.items():
                 extra = privileges - principals.get(who, set())
-                own = kind != "catalog" and kind != "table"
+                own = (kind, name) in made_here
                 if not (who in ours or own):
-                    # The catalog has other users. What matters is whether they can write to what is this project's.
-                    extra = set() if personal or name != bundle["var"]["catalog"] else extra - READS
+                    # It has other users. What matters is whether they can write to what is this project's.
+                    reaches = (kind, name) == ("catalog", bundle["var"]["catalog"]) and not personal
+                    extra = extra - READS if reaches else set()
                 if extra and who not in trusted:
                     revoke = self.change("REVOKE", who, extra, kind, name)
                     by_hand = Change(f"{revoke.text}  -- or --trust '{who}', if that is intended")
@@ -115,21 +125,19 @@ class Catalogs:
 
     def owners(self, bundle: dict[str, Any], deployers: list[str]) -> Findings:
         """Check that what is deployed belongs to who deploys: an owner may do everything with it."""
-        kinds = (("schemas", "SCHEMA", "schemas"), ("registered_models", "MODEL", "models"))
-        for kind, securable, path in kinds if deployers else ():
-            for resource in bundle["resources"].get(kind, {}).values():
-                name = resource["id"]
-                try:
-                    found: Any = self.client.do("GET", f"/api/2.1/unity-catalog/{path}/{name}")
-                except (NotFound, PermissionDenied):
-                    continue
-                owner, change = found.get("owner"), {"owner": deployers[0]}
-                alter = Change(
-                    f"ALTER {securable} {quoted(name)} OWNER TO `{deployers[0]}`;",
-                    partial(self.client.do, "PATCH", f"/api/2.1/unity-catalog/{path}/{name}", body=change),
-                )
-                what = f"{name} belongs to {self.names.get(owner, owner)}"
-                yield check(owner in deployers, what, alter, state=TOO_MUCH)
+        for kind, name in owned(bundle) if deployers else ():
+            word, path = ("SCHEMA", "schemas") if kind == "schema" else ("MODEL", "models")
+            try:
+                found: Any = self.client.do("GET", f"/api/2.1/unity-catalog/{path}/{name}")
+            except (NotFound, PermissionDenied):
+                continue
+            owner, change = found.get("owner"), {"owner": deployers[0]}
+            alter = Change(
+                f"ALTER {word} {quoted(name)} OWNER TO `{deployers[0]}`;",
+                partial(self.client.do, "PATCH", f"/api/2.1/unity-catalog/{path}/{name}", body=change),
+            )
+            what = f"{name} belongs to {self.names.get(owner, owner)}"
+            yield check(owner in deployers, what, alter, state=TOO_MUCH)
 
 
 def sql(verb: str, principal: str, privileges: set[str], kind: str, name: str) -> str:
