@@ -372,7 +372,7 @@ def test_whoever_approves_reaches_the_model(environment: Environment, bundle: di
         assert not on_model and APPROVERS not in on_schema
     for principal in on_model.keys() | on_schema.keys():
         statement = f"GRANT USE CATALOG ON CATALOG `{CATALOGS[environment.target]}` TO `{principal}`;"
-        pages = ["access.md", "cicd-setup.md"] + (["promotion.md"] if principal in on_model else [])
+        pages = ["access.md"] + (["promotion.md"] if principal in on_model else [])
         for page in pages:
             assert statement in (project / "docs" / page).read_text(encoding="utf-8"), page
 

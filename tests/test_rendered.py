@@ -58,6 +58,13 @@ docs/onboarding.md
 docs/operations.md
 docs/releasing.md
 docs/scoring.md
+environments/__init__.py
+environments/__main__.py
+environments/code_owners.py
+environments/findings.py
+environments/identities.py
+environments/provider.py
+environments/rights.py
 hatch_build.py
 local/__init__.py
 local/__main__.py
@@ -173,6 +180,8 @@ def test_files_depend_on_the_answers_as_they_should(answers: dict[str, str], bak
     renovated = {"renovate.json"} if answers["ci_provider"] in ("azure-devops", "gitlab-ci") else set()
     assert names & {"renovate.json"} == renovated
     assert ("docs/cicd-setup.md" in names) == (answers["ci_provider"] != "none")
+    # Where the host reads a file of that name.
+    assert ("environments/code_owners.py" in names) == (answers["ci_provider"] in ("github-actions", "gitlab-ci"))
     inference = answers.get("inference", "batch")
     using = (BATCH_FILES if inference != "realtime" else set()) | (REALTIME_FILES if inference != "batch" else set())
     assert names & (BATCH_FILES | REALTIME_FILES) == using
@@ -181,9 +190,10 @@ def test_files_depend_on_the_answers_as_they_should(answers: dict[str, str], bak
     # Models that are expensive to train are what deploy-model is for.
     large = {"docs/large-network.md"} if answers["deployment_pattern"] == "deploy-model" else set()
     assert names & {"docs/large-network.md"} == large
-    others = names.difference(*of_providers.values()) - renovated - {"docs/cicd-setup.md"}
+    of_some = {"docs/cicd-setup.md", "environments/code_owners.py"}
+    others = names.difference(*of_providers.values()) - renovated - of_some
     default = {name for name in DEFAULT_FILES.split() if not name.startswith(CI_FILES["github-actions"])}
-    assert others == (default - {"docs/cicd-setup.md"} - BATCH_FILES) | using | receiving | large
+    assert others == (default - of_some - BATCH_FILES) | using | receiving | large
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
