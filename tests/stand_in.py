@@ -7,6 +7,7 @@ Tests import it to put it on the PATH under those names, and to read what it not
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-REACHES = ("databricks ", "uv run --locked models")  # how calls begin that reach a workspace
+# How calls begin that reach a workspace.
+REACHES = ("databricks ", "uv run --locked models", "uv run --locked --no-default-groups models")
 STATUS = """\
                                    staging
 code deployed                 0123456789ab
@@ -24,6 +26,7 @@ challenger                     13 (PASSED)
 previous                                  -
 """
 NUMBERS = {"champion": "12", "challenger": "13"}  # of the versions that may be released
+EVIDENCE = "e5" * 32  # the sum over what `models show` prints
 # Does harm wherever a shell reads it as its own text.
 INJECTION = "';\"; touch $HOME/hacked; $(touch $HOME/hacked) `touch $HOME/hacked`"
 # The part of the environment that is noted: who logs in, and what the bundle is told.
@@ -64,7 +67,7 @@ class StandIns:
             put_program(self.bin, name, "stand_in.py", str(self.here), name)
 
     def answer(self, part: str, text: str | bytes) -> None:
-        """Answer every call that holds `part` with `text`."""
+        """Answer every call that holds `part` with `text`. A call ends with a line break, so `part` may, too."""
         content = text.encode() if isinstance(text, str) else text
         (self.here / "answers" / quote(part, safe="")).write_bytes(content)
 
@@ -88,7 +91,7 @@ class StandIns:
 
     def reached(self) -> list[str]:
         """Return the calls that reach a workspace: those of the CLI, and of `models`."""
-        return [line.removeprefix("uv run --locked ") for line in self.lines(*REACHES)]
+        return [re.sub("^uv run --locked (--no-default-groups )?", "", line) for line in self.lines(*REACHES)]
 
 
 def put_program(folder: Path, name: str, script: str, *arguments: str) -> None:
@@ -135,21 +138,30 @@ def main() -> None:
     here, name, arguments = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
     line = " ".join([name, *arguments])
     real = json.loads((here / "real.json").read_text(encoding="utf-8"))
-    if name in real and arguments[0] == "build":
-        pass_on(real[name], arguments)  # the wheel, which the real CLI asks for
+    if name in real and arguments[0] in ("build", "export"):
+        pass_on(real[name], arguments)  # the wheel, and what it holds
     note(here, line, arguments)
     print(f"{name} was called", file=sys.stderr)  # as programs talk there, which no pipeline may take for an answer
     if (here / "fails").exists() and (here / "fails").read_text(encoding="utf-8") in line:
         sys.exit(f"{line} fails, as the test wants")
     for answer in (here / "answers").iterdir():
-        if unquote(answer.name) in line:
+        if unquote(answer.name) in f"{line}\n":
             give(answer.read_bytes(), arguments)
             return
-    if "models number" in line:
+    if "models number" in line or "models show" in line:
         asked = after("--version", arguments) if "--version" in arguments else "champion"
         if not (number := asked if asked.isdigit() else NUMBERS.get(asked)):
             sys.exit(f"models: staging.fraud_detection.model has no version with the alias '{asked}'.")
-        print(number)
+        if "models show" in line and "--field" not in arguments:
+            print(f"version   {number}\nevidence  {EVIDENCE}")
+        else:
+            print(EVIDENCE if arguments[-1] == "evidence" else number)
+    elif name == "uv" and arguments[0] in ("build", "export"):
+        Path("dist").mkdir(exist_ok=True)
+        Path("dist", "sbom.json" if arguments[0] == "export" else "fraud-0.1.0-py3-none-any.whl").write_text("built")
+    elif arguments[:2] == ["bundle", "deploy"] and name not in real:
+        build = dict(os.environ).get("BUNDLE_VAR_build", "true")
+        sys.exit(subprocess.run(build, shell=True, stdout=sys.stderr).returncode)  # as the CLI does
     elif name == "databricks" and name in real:
         pass_on(real[name], arguments)
 
