@@ -312,6 +312,13 @@ def test_nothing_is_left_of_the_checkout(desk: Desk) -> None:
         assert len(run("git", "worktree", "list", cwd=desk.project).stdout.splitlines()) == 1
 
 
+@pytest.mark.parametrize("pattern", ["deploy-code"])
+def test_what_logs_in_stays_out_of_git(desk: Desk) -> None:
+    for name in (".env", ".env.prod", ".databrickscfg", "service-principal.pem", "client.key"):
+        (desk.project / name).write_text("secret\n", encoding="utf-8")
+        assert run("git", "status", "--porcelain", cwd=desk.project).stdout == "", name
+
+
 @pytest.mark.parametrize("pattern", RECEIVING)
 def test_a_model_goes_to_prod_and_no_code_with_it(desk: Desk, pattern: str) -> None:
     result = desk.release("model", "--reason", "better", answer="Ada Example\n")

@@ -142,8 +142,8 @@ def approval(what: str, given: str) -> str:
 
 def deploy(target: str, approved_by: str, package: str) -> None:
     # The name is recorded on every model version that this code trains there.
-    told = {"BUNDLE_VAR_code_approved_by": approved_by, "BUNDLE_VAR_build": package}
-    step("databricks", "bundle", "deploy", "--target", target, **told)
+    command = ("databricks", "bundle", "deploy", "--target", target)
+    step(*command, BUNDLE_VAR_code_approved_by=approved_by, BUNDLE_VAR_build=package)
 
 
 def release_code(version: str, approved_by: str) -> str:
