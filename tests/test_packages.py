@@ -181,7 +181,7 @@ def test_a_version_of_yesterday_is_not_locked(bake: Bake, tmp_path: Path) -> Non
         for setting, locked in ((waits, "1.0"), ("", "1.1")):
             (tmp_path / "pyproject.toml").write_text(f"{project}[tool.uv]\n{setting}\n", encoding="utf-8")
             address = f"http://127.0.0.1:{index.server_port}/simple"
-            result = run("uv", "lock", "--no-cache", cwd=tmp_path, UV_DEFAULT_INDEX=address)
+            result = run("uv", "lock", "--upgrade", "--no-cache", cwd=tmp_path, UV_DEFAULT_INDEX=address)
             assert result.returncode == 0, result.stdout
             assert f'name = "trap"\nversion = "{locked}"' in (tmp_path / "uv.lock").read_text(encoding="utf-8")
         index.shutdown()
