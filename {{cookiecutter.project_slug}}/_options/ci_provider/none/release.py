@@ -64,7 +64,7 @@ def git(*arguments: str) -> str | None:
 
 def tagged(version: str) -> str | None:
     """Return the commit that a tag names, None if there is no such tag."""
-    return git("rev-parse", "--verify", "--quiet", f"refs/tags/{version}^{{ '{{commit}}' }}")
+    return git("rev-parse", "--verify", "--quiet", f"refs/tags/{version}" + "^{commit}")
 
 
 def check_commit(version: str) -> tuple[str, bool]:
