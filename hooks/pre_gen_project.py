@@ -24,6 +24,9 @@ QUARTZ_FIELD = re.compile(r"[A-Z0-9*?/,#LW-]+")
 def problems(answers):
     """Yield (question, what is wrong, what to type) for every answer that cannot work."""
     slug, package = answers["project_slug"], answers["package_name"]
+    for question, text in answers.items():
+        if not question.startswith("_") and re.search(r"\{[#%{]", text):
+            yield question, f"{text!r} holds Jinja code", "it without two braces, or a brace with % or #, in a row"
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,62}", slug):
         yield "project_slug", f"{slug!r} is not a folder and bundle name", "lower-case letters, digits and dashes"
     if not re.fullmatch(r"[a-z][a-z0-9_]*", package) or keyword.iskeyword(package):

@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT))  # where the commands of cookiecutter and cruft find the extension of the template
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 TARGETS = ("dev", "staging", "prod")
 COOKIECUTTER: dict[str, Any] = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))

@@ -192,7 +192,8 @@ def test_each_file_is_named_after_its_resource(pattern: str, compute: str, infer
         if kind:
             assert held == {(types[kind[0]], name)}, path
         elif path == "resources/integration_test.yml":  # what belongs to one test stands together
-            assert held == {(kind, "integration_test") for kind in ("schemas", "registered_models", "experiments")}
+            test = {(kind, "integration_test") for kind in ("schemas", "registered_models", "experiments")}
+            assert held == test | {("jobs", job) for job in ("sample_data", "training", "inference", "monitoring")}
         else:
             assert not held, path
 

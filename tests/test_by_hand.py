@@ -3,6 +3,7 @@
 Stand-ins note the calls of `databricks` and `uv`; git is real, with a repository on this machine as its host.
 """
 
+import json
 import os
 import re
 import shlex
@@ -10,14 +11,16 @@ import shutil
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Bake
 from helpers import clean_environment, commit, every_pattern, lock, run
 from real_cli import check_workspace, hosted_answers, needs_cli, real_programs
-from stand_in import StandIns
+from stand_in import EVIDENCE, StandIns, put_program
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not on the PATH")
 
@@ -32,14 +35,22 @@ class Desk(StandIns):
     project: Path
     token: str = ""
 
-    def start(self, *command: str, answer: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a command in the project; `answer` is what is typed when it asks."""
+    def environment(self) -> dict[str, str]:
         identity = {
             f"GIT_{role}_{what}": "ada@example.com" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
         }
-        environment = clean_environment(PATH=self.path, **identity)
-        if self.token:
-            environment |= {"DATABRICKS_TOKEN": self.token, "DATABRICKS_CACHE_ENABLED": "false"}
+        login = {"DATABRICKS_TOKEN": self.token, "DATABRICKS_CACHE_ENABLED": "false"} if self.token else {}
+        return clean_environment(PATH=self.path, TMPDIR=str(self.place), TEMP=str(self.place), **identity, **login)
+
+    @property
+    def place(self) -> Path:
+        """Where temporary folders are made."""
+        (self.here / "temporary").mkdir(exist_ok=True)
+        return self.here / "temporary"
+
+    def start(self, *command: str, answer: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command in the project; `answer` is what is typed when it asks."""
+        environment = self.environment()
         program = shutil.which(command[0], path=environment["PATH"]) or command[0]
         return subprocess.run(
             [program, *command[1:]],
@@ -51,6 +62,25 @@ class Desk(StandIns):
             text=True,
             timeout=120,
         )
+
+    def release_while(self, attack: Callable[[], object], *arguments: str, **variables: str) -> tuple[int, str]:
+        """Release, do something while the command waits for an approval, and then approve."""
+        with subprocess.Popen(
+            [sys.executable, "-u", "release.py", *arguments],
+            cwd=self.project,
+            env=self.environment() | variables,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as release:
+            assert release.stdin is not None and release.stdout is not None
+            said = ""
+            while "Approved by (" not in said and (character := release.stdout.read(1)):
+                said += character
+            attack()
+            rest, _ = release.communicate("Ada Example\n", timeout=120)
+        return release.returncode, said + rest
 
     def release(self, *arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:
         self.forget()
@@ -98,6 +128,7 @@ def code_release(pattern: str) -> list[str]:
     return [
         *("uv sync --locked", "uv run ruff check", "uv run ruff format --check", "uv run mypy", "uv run pytest"),
         *(f"databricks bundle validate --strict --target {target}" for target in path),
+        "uv build --wheel",
         *(deploy[0], f"databricks bundle run integration_test --target {path[0]}"),
         *deploy[1:-1],
         "databricks bundle plan --target prod",
@@ -109,11 +140,13 @@ def model_release(pattern: str, version: str, number: str) -> list[str]:
     """Return the calls of a whole model release, in their order."""
     accept = [f"uv run models promote --target staging --source dev --version {version}"]
     received = pattern == "deploy-model"
+    show = "uv run models show --target staging --version"
     return [
         *(accept if received else []),
-        "uv run models status --target staging",
-        f"uv run models number --target staging --version {'champion' if received else version}",
-        f"uv run models promote --target prod --source staging --version {number} "
+        f"{show} {'champion' if received else version} --field version",
+        f"{show} {number} --field evidence",
+        f"{show} {number}",
+        f"uv run models promote --target prod --source staging --version {number} --evidence {EVIDENCE} "
         "--approve --by Ada Example --reason better",
     ]
 
@@ -145,7 +178,8 @@ def test_without_an_approval_prod_stays_as_it_is(desk: Desk, pattern: str) -> No
     for answer in ("", "\n", "   \n"):
         result = desk.release(*CODE, answer=answer)
         assert result.returncode == 1
-        assert "release: The release of v1.2.0 to prod was not approved, and prod was not changed." in result.stdout
+        assert "release: The release of v1.2.0, commit " in result.stdout
+        assert " to prod was not approved, and prod was not changed." in result.stdout
         assert not [line for line in desk.lines() if "deploy --target prod" in line]
         assert desk.tags() == ""
     assert run("git", "status", "--porcelain", cwd=desk.project).stdout == ""
@@ -195,6 +229,96 @@ def test_only_a_clean_commit_of_main_is_released(desk: Desk) -> None:
     assert os.name == "nt" or "There is no commit to release" in refused(*CODE)
 
 
+# While a release waits for its approval
+
+
+@pytest.fixture
+def deployments(desk: Desk) -> Callable[[], list[dict[str, Any]]]:
+    """Return a function that returns what was deployed, as a program notes it that stands for the Databricks CLI."""
+    noted, folder = desk.here / "deployed.jsonl", desk.here / "real"
+    folder.mkdir()
+    put_program(folder, "databricks", "deployer.py", str(noted))
+    (program,) = folder.iterdir()
+    (desk.here / "real.json").write_text(json.dumps({"databricks": str(program)}), encoding="utf-8")
+    return lambda: [json.loads(line) for line in noted.read_text(encoding="utf-8").splitlines()]
+
+
+def head(desk: Desk, revision: str = "HEAD") -> str:
+    return run("git", "rev-parse", revision, cwd=desk.project).stdout.strip()
+
+
+@every_pattern
+def test_what_was_checked_is_what_is_deployed(
+    desk: Desk, deployments: Callable[[], list[dict[str, Any]]], pattern: str
+) -> None:
+    """Files change, main moves, and the terminal names other settings: none of it gets into prod."""
+    checked, bundle = head(desk), desk.project / "databricks.yml"
+    before = bundle.read_text(encoding="utf-8")
+
+    def attack() -> None:
+        bundle.write_text(before + "# not reviewed\n", encoding="utf-8")
+        commit(desk.project)
+        bundle.write_text(before + "# not even committed\n", encoding="utf-8")
+
+    settings = {"BUNDLE_VAR_source_table": "dev.evil.transactions", "DATABRICKS_BUNDLE_ROOT": str(desk.here)}
+    code, said = desk.release_while(attack, *CODE, **settings)
+    assert code == 0, said
+    assert head(desk) != checked
+    assert head(desk, "v1.2.0^{commit}") == checked
+    found = deployments()
+    assert [deployed["target"] for deployed in found] == (
+        ["dev", "staging", "prod"] if pattern == "deploy-model" else ["staging", "prod"]
+    )
+    for deployed in found:
+        assert (deployed["commit"], deployed["sources"]) == (checked, before)
+        assert deployed["wheel"] == found[0]["wheel"]
+        assert deployed["told"] == ["bundle_var_build", "bundle_var_code_approved_by"]
+
+
+@pytest.mark.parametrize("pattern", ["hybrid"])
+@pytest.mark.parametrize("name", ["fraud-0.1.0-py3-none-any.whl", "fraud-9.9.9-py3-none-any.whl"])
+def test_the_package_that_was_tested_is_the_one_that_is_deployed(
+    desk: Desk, deployments: Callable[[], list[dict[str, Any]]], name: str
+) -> None:
+    def attack() -> None:
+        (dist,) = desk.place.glob("*/*/dist")
+        (dist / name).write_text("another package", encoding="utf-8")
+
+    code, said = desk.release_while(attack, *CODE)
+    assert code == 1 and "not the package that was tested" in said, said
+    assert [deployed["target"] for deployed in deployments()] == ["staging"]
+
+
+@pytest.mark.parametrize("pattern", ["hybrid"])
+def test_a_tag_that_somebody_else_gave_meanwhile_ends_the_release(
+    desk: Desk, deployments: Callable[[], list[dict[str, Any]]]
+) -> None:
+    def attack() -> None:
+        (desk.project / "more.txt").write_text("not reviewed\n", encoding="utf-8")
+        commit(desk.project)
+        assert run("git", "tag", "v1.2.0", cwd=desk.project).returncode == 0
+
+    code, said = desk.release_while(attack, *CODE)
+    assert code == 1 and "Somebody gave v1.2.0 to another commit meanwhile" in said, said
+    assert [deployed["target"] for deployed in deployments()] == ["staging"]
+
+
+@pytest.mark.parametrize("pattern", ["hybrid"])
+def test_nothing_is_left_of_the_checkout(desk: Desk) -> None:
+    for line in ("bundle summary", "uv run pytest", "no call"):
+        desk.fail(line)
+        desk.release(*CODE, "--approved-by", "Ada Example")
+        assert not list(desk.place.glob("release-*"))
+        assert len(run("git", "worktree", "list", cwd=desk.project).stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize("pattern", ["deploy-code"])
+def test_what_logs_in_stays_out_of_git(desk: Desk) -> None:
+    for name in (".env", ".env.prod", ".databrickscfg", "service-principal.pem", "client.key"):
+        (desk.project / name).write_text("secret\n", encoding="utf-8")
+        assert run("git", "status", "--porcelain", cwd=desk.project).stdout == "", name
+
+
 @pytest.mark.parametrize("pattern", RECEIVING)
 def test_a_model_goes_to_prod_and_no_code_with_it(desk: Desk, pattern: str) -> None:
     result = desk.release("model", "--reason", "better", answer="Ada Example\n")
@@ -211,6 +335,8 @@ def test_a_model_stops_at_the_first_failure_and_without_an_approval(desk: Desk, 
     assert result.returncode == 1 and desk.lines() == whole[:-1]
     assert "was not approved, and prod was not changed" in result.stdout
     for number, line in enumerate(whole):
+        if sum(line in other for other in whole) > 1:
+            continue  # the one that is longer fails as well, and earlier
         desk.fail(line)
         result = desk.release("model", "--reason", "better", answer="Ada Example\n")
         assert result.returncode == 1 and desk.lines() == whole[: number + 1]
@@ -243,13 +369,13 @@ def test_the_command_is_clean_and_explains_itself(desk: Desk, pattern: str) -> N
 @needs_cli
 @every_pattern
 def test_a_release_with_the_cli(bake_anew: Bake, tmp_path: Path, pattern: str) -> None:
-    """The CLI validates, plans, deploys, and starts the integration test."""
+    """The CLI validates, plans, deploys what was built once, and starts the integration test."""
     rendered = bake_anew(deployment_pattern=pattern, ci_provider="none", **hosted_answers())
     lock(rendered)
     desk = desk_with(rendered, tmp_path, real_programs(), f"token-{uuid.uuid4().hex}")
     result = desk.release(*CODE, answer="Ada Example\n")
     assert result.returncode == 0, result.stdout
-    assert desk.lines() == code_release(pattern)
+    assert desk.lines() == [line for line in code_release(pattern) if line != "uv build --wheel"]  # which is passed on
     check_workspace(rendered.name, pattern, desk.lines(), "Ada Example (v1.2.0)", desk.token)
 
 
@@ -265,17 +391,21 @@ def commands(project: Path, document: str, heading: str) -> list[list[str]]:
 def test_the_documents_list_the_steps_of_the_command(desk: Desk, pattern: str) -> None:
     """The commands of docs/releasing.md, typed in their order, do what `release.py` does."""
     with_host(desk)
-    chapters = {"Release code": code_release(pattern)}
+    chapters = {"Release code": [line for line in code_release(pattern) if line != "uv build --wheel"]}
     if pattern in RECEIVING:
         reason = "better on the holdout, reviewed with the fraud team"
-        chapters["Release a model"] = model_release(pattern, "champion", "7")
-        desk.answer("models number", "7\n")  # as the documents say
-        chapters["Release a model"][-1] = chapters["Release a model"][-1].replace("better", reason)
+        *accepted, _, _, _, promotion = model_release(pattern, "champion", "7")
+        show = "uv run models show --target staging --version champion"
+        promotion = promotion.replace("better", reason).replace(EVIDENCE, "e5e5…")
+        chapters["Release a model"] = [*accepted, show, promotion]
     for heading, expected in chapters.items():
         desk.forget()
         one, *steps = commands(desk.project, "docs/releasing.md", heading)
         assert one[:3] == ["uv", "run", "release.py"]
         for step in steps:
+            if step[0] == "cd":
+                desk.project = desk.project / step[1]
+                continue
             result = desk.start(*step)
             assert result.returncode == 0, result.stdout
         assert [re.sub(r" --var code_approved_by=.*", "", line) for line in desk.lines()] == expected
@@ -288,4 +418,4 @@ def test_the_readme_lists_the_steps_as_well(desk: Desk, pattern: str) -> None:
     assert one == ["uv", "run", "release.py", "code", "v1.2.0"]
     listed = [" ".join(step) for step in steps if step[0] != "git"]
     earlier = [line for line in code_release(pattern) if "validate" in line and "prod" not in line]
-    assert listed == [line for line in code_release(pattern) if line not in earlier]
+    assert listed == [line for line in code_release(pattern) if line not in (*earlier, "uv build --wheel")]

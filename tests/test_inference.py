@@ -50,7 +50,7 @@ def test_the_inference_job_does_what_was_asked_for(pattern: str, inference: str,
 @every_pattern
 @with_endpoint
 def test_whoever_activates_says_what_the_endpoint_is_made_of(pattern: str, inference: str, bake: Bake) -> None:
-    project = bake(deployment_pattern=pattern, inference=inference, data_scientists_group="analysts")
+    project = bake(deployment_pattern=pattern, inference=inference)
     for target in TARGETS:
         bundle = load_bundle(project, target)
         # An endpoint in the bundle could not be deployed before there is a model, and would have a second owner.
@@ -60,7 +60,7 @@ def test_whoever_activates_says_what_the_endpoint_is_made_of(pattern: str, infer
         given = tasks(activating[0])["activate"]["python_wheel_task"]["named_parameters"]
         assert given.keys() >= SETTINGS
         assert given["serving_scale_to_zero"] is (target != "prod")
-        assert given["endpoint_callers_group"] == "analysts"
+        assert given["endpoint_callers_group"] == "", "who reads predictions must not write them"
         assert given["serving_timeout_minutes"] * 60 < activating[0]["timeout_seconds"] / 2
 
 
@@ -123,7 +123,7 @@ def test_a_project_with_an_endpoint_lives_its_life(bake_anew: Bake) -> None:
         assert entity["entity_name"] == f"{target}.fraud_detection.fraud_detection_model"
         assert entity["entity_version"] == str(champions[entity["entity_name"]])
         assert entity["scale_to_zero_enabled"] is (target != "prod")
-        assert endpoint["permissions"] == [{"group_name": "data-scientists", "permission_level": "CAN_QUERY"}]
+        assert endpoint["permissions"] == [], "nobody named a group of callers"
 
         rows = DeltaTable(state / "lakehouse" / target / "fraud_detection" / "predictions").to_pyarrow_table()
         predictions = rows.to_pylist()

@@ -4,12 +4,17 @@ The versions of the platform are those of its release notes, as github.com/datab
 `python/serverless/serverless-v5` and `python/dbr/18.x-cpu-ml-scala2.13`, read in November 2026.
 """
 
+import json
 import re
 import subprocess
 import sys
 import tomllib
 import zipfile
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from conftest import Bake
@@ -129,6 +134,61 @@ def test_a_release_installs_the_same_packages_months_later(bake_anew: Bake, tmp_
     dependencies = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     then, now = (resolve(tmp_path, *dependencies, UV_EXCLUDE_NEWER=day) for day in (released, later))
     assert now != then
+
+
+class Index(BaseHTTPRequestHandler):
+    """A package index with one package: a version of a month ago, and one of yesterday."""
+
+    def do_GET(self) -> None:
+        ages = {"1.0": timedelta(days=30), "1.1": timedelta(days=1)}
+        if self.path.endswith(".whl"):
+            version, content = self.path.split("-")[1], BytesIO()
+            with zipfile.ZipFile(content, "w") as wheel:
+                for name, text in (
+                    ("METADATA", f"Metadata-Version: 2.1\nName: trap\nVersion: {version}\n"),
+                    ("WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"),
+                    ("RECORD", ""),
+                ):
+                    wheel.writestr(f"trap-{version}.dist-info/{name}", text)
+            answer, kind = content.getvalue(), "application/octet-stream"
+        else:
+            files = [
+                {
+                    "filename": f"trap-{version}-py3-none-any.whl",
+                    "url": f"/trap-{version}-py3-none-any.whl",
+                    "hashes": {},
+                    "upload-time": (datetime.now(UTC) - age).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                }
+                for version, age in ages.items()
+            ]
+            page = {"meta": {"api-version": "1.1"}, "name": "trap", "versions": list(ages), "files": files}
+            answer, kind = json.dumps(page).encode(), "application/vnd.pypi.simple.v1+json"
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(answer)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_version_of_yesterday_is_not_locked(bake: Bake, tmp_path: Path) -> None:
+    """Versions that are made to do harm are mostly found within days."""
+    project = '[project]\nname = "x"\nversion = "0"\nrequires-python = ">=3.11"\ndependencies = ["trap"]\n'
+    (waits,) = re.findall("^exclude-newer = .*$", (bake() / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Index) as index:
+        Thread(target=index.serve_forever, daemon=True).start()
+        for setting, locked in ((waits, "1.0"), ("", "1.1")):
+            (tmp_path / "pyproject.toml").write_text(f"{project}[tool.uv]\n{setting}\n", encoding="utf-8")
+            address = f"http://127.0.0.1:{index.server_port}/simple"
+            result = run("uv", "lock", "--upgrade", "--no-cache", cwd=tmp_path, UV_DEFAULT_INDEX=address)
+            assert result.returncode == 0, result.stdout
+            assert f'name = "trap"\nversion = "{locked}"' in (tmp_path / "uv.lock").read_text(encoding="utf-8")
+        index.shutdown()
 
 
 def test_the_wheel_needs_what_the_lock_file_names(bake_anew: Bake, tmp_path: Path) -> None:

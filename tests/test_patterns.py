@@ -119,6 +119,12 @@ def defaults(job: dict[str, Any]) -> dict[str, str]:
     return {parameter["name"]: parameter["default"] for parameter in job["parameters"]}
 
 
+def settled(job: dict[str, Any]) -> dict[str, str]:
+    """Return what the tasks of a job are given where nobody says otherwise: its own parameters stand over theirs."""
+    given = {name: value for _, parameters in entry_points(job) for name, value in parameters.items()}
+    return given | defaults(job)
+
+
 def tasks(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {task["task_key"]: task for task in job["tasks"]}
 
@@ -177,12 +183,11 @@ def test_exactly_these_jobs_start_by_themselves(environment: Environment, jobs: 
 def test_training_reads_what_it_should(environment: Environment, jobs: dict[str, Any]) -> None:
     if environment.champion == "received":
         return  # the test below sees to it that nothing trains
-    training = defaults(jobs["training"])
+    training = settled(jobs["training"])
     catalog = CATALOGS[environment.reads.get("source_table", environment.target)]
     assert training["source_table"] == f"{catalog}.facts.transactions"
     assert float(training["training_fraction"]) == environment.training_fraction
     train = dict(entry_points(jobs["training"]))["train"]
-    assert train["source_table"] == "{{job.parameters.source_table}}"
     assert train["training_fraction"] == "{{job.parameters.training_fraction}}"
 
 
@@ -229,9 +234,13 @@ def test_no_other_environments_catalog_is_touched(environment: Environment, bund
     found: dict[str, set[str]] = {}
     for path, text in strings(bundle["resources"]):
         for catalog, target in others.items():
-            if catalog in text:
-                assert path[0] == "jobs" and path[2] == "parameters" and path[4] == "default", path
-                found.setdefault(path[3], set()).add(target)
+            if catalog in text and path[-1] != "comment":
+                name = path[3] if path[2] == "parameters" else path[-1]
+                assert path[0] == "jobs" and path[2:] in [
+                    ("parameters", name, "default"),
+                    ("tasks", path[3], "python_wheel_task", "named_parameters", name),
+                ], path
+                found.setdefault(name, set()).add(target)
                 # Whoever fills a table, or is only a test, stays at home.
                 assert path[1] not in ("sample_data", "integration_test"), path
     assert found == {parameter: {target} for parameter, target in environment.reads.items()}
@@ -243,13 +252,14 @@ def test_every_job_writes_into_its_own_catalog(environment: Environment, bundle:
     for kind in ("schemas", "registered_models"):
         assert all(resource["catalog_name"] == own for resource in bundle["resources"][kind].values())
     for key, job in bundle["resources"]["jobs"].items():
-        given = names_of_the_test(job) if key == "integration_test" else defaults(job)
+        given = names_of_the_test(job) if key == "integration_test" else settled(job)
         targets = {given[name] for name in ("schema", "model", "model_name") if name in given}
+        targets -= {"{{job.parameters.schema}}", "{{job.parameters.model_name}}"}
         assert targets or key == "sample_data"
         assert all(name.startswith(f"{own}.") for name in targets), key
         if key != "integration_test":
             assert targets <= {f"{own}.facts", f"{own}.facts.oracle"}, key
-    assert defaults(bundle["resources"]["jobs"]["sample_data"])["source_table"] == f"{own}.facts.transactions"
+    assert settled(bundle["resources"]["jobs"]["sample_data"])["source_table"] == f"{own}.facts.transactions"
 
 
 @every_environment
@@ -286,7 +296,7 @@ def test_what_a_test_trains_never_ships(environment: Environment, bundle: dict[s
     if not (environment.ships and "integration_test" in environment.jobs):
         return
     jobs = bundle["resources"]["jobs"]
-    test, training = names_of_the_test(jobs["integration_test"]), defaults(jobs["training"])
+    test, training = names_of_the_test(jobs["integration_test"]), settled(jobs["training"])
     resources = bundle["resources"]
     real = {resources["schemas"]["schema"]["id"], resources["registered_models"]["model"]["id"]}
     for name in ("source_table", "schema", "model", "experiment"):

@@ -102,7 +102,12 @@ def code_problems(project: Path, resources: dict[str, dict[str, Any]]) -> list[s
                     problems += [f"{target} {key}.{task['task_key']}: {name} is not declared" for name in unknown]
             given = {parameter["name"] for parameter in job["parameters"]}
             asked = set(re.findall(r"\{\{job\.parameters\.(\w+)\}\}", " ".join(text for _, text in strings(job))))
-            problems += [f"{target} {key}: parameter {name}" for name in sorted(given ^ asked)]
+            # Databricks sets it over the parameter of the same name of a task, which then need not ask for it.
+            wheels = (task.get("python_wheel_task", {}) for task in job["tasks"])
+            stood_over = {name for wheel in wheels for name in wheel.get("named_parameters", {})}
+            problems += [
+                f"{target} {key}: parameter {name}" for name in sorted(asked - given | given - asked - stood_over)
+            ]
     return problems + [f"no job uses the entry point {name}" for name in sorted(entry_points.keys() - used)]
 
 

@@ -1,13 +1,16 @@
 """The questions of the template: what is asked, what is refused, and that every answer counts."""
 
 import json
+import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import Bake
 from cookiecutter.exceptions import FailedHookException
-from helpers import CHOICES, COOKIECUTTER, PATTERNS, QUESTIONS, TARGETS, files, load_bundle
+from helpers import CHOICES, COOKIECUTTER, PATTERNS, QUESTIONS, ROOT, TARGETS, clean_environment, files, load_bundle
+from product import context_of
 from pytest_cookies.plugin import Cookies
 
 CONTRACT = {
@@ -194,6 +197,66 @@ def test_several_problems_are_listed_together(cookies: Cookies, capfd: pytest.Ca
 )
 def test_a_good_answer_is_taken(answers: dict[str, str], cookies: Cookies) -> None:
     assert cookies.bake(extra_context=answers).exception is None
+
+
+@dataclass
+class Asker:
+    """Somebody who renders the template with their own settings, in an empty folder."""
+
+    home: Path
+
+    @property
+    def planted(self) -> Path:
+        """The folder that the code in the answer would make."""
+        return self.home / "planted"
+
+    @property
+    def code(self) -> str:
+        """An answer that is Jinja code, and does on this machine what it likes."""
+        return f"{{{{ cycler.__init__.__globals__.os.mkdir('{self.planted.as_posix()}') }}}}"
+
+    def start(self, *command: str | Path, typed: str = "") -> str:
+        """Give a command, type answers, and return what it says when it refuses them."""
+        (self.home / "projects").mkdir(exist_ok=True)
+        variables = {name: str(self.home) for name in ("HOME", "USERPROFILE")}
+        result = subprocess.run(
+            [str(part) for part in command],
+            cwd=self.home / "projects",
+            env=clean_environment(**variables),
+            input=typed,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+        )
+        assert result.returncode == 1, result.stdout
+        assert not list((self.home / "projects").iterdir())
+        return result.stdout
+
+
+@pytest.mark.parametrize("question", ["project_name", "schema_name", "__trained_in"])
+@pytest.mark.parametrize("where", ["command line", "settings"])
+def test_code_in_an_answer_never_runs(where: str, question: str, tmp_path: Path) -> None:
+    """Cookiecutter renders each answer that it is given, before any hook sees it. For cruft see test_update.py."""
+    asker = Asker(tmp_path)
+    settings = tmp_path / "settings.json"  # which is YAML as well
+    settings.write_text(json.dumps({"default_context": {question: asker.code}}), encoding="utf-8")
+    given = [f"{question}={asker.code}"] if where == "command line" else ["--config-file", settings]
+    message = asker.start("cookiecutter", ROOT, "--no-input", *given)
+    assert "This answer holds Jinja code" in message and "Type it without {{, {% and {#." in message
+    assert not asker.planted.exists()
+
+
+@pytest.mark.parametrize("code", ["{{ 7 }}", "{% if 1 %}", "{# nothing #}"])
+def test_code_that_is_not_rendered_at_once_is_refused(code: str, tmp_path: Path) -> None:
+    """An update would render it later. So comes in what is typed, and what is replayed."""
+    asker = Asker(tmp_path)
+    message = asker.start("cookiecutter", ROOT, typed=f"{code}\nfraud\n" + "\n" * len(QUESTIONS))
+    assert f"\n  project_name: {code!r} holds Jinja code. Type it without" in message
+    file = tmp_path / "replay.json"
+    file.write_text(json.dumps({"cookiecutter": context_of({}) | {"project_name": code}}), encoding="utf-8")
+    message = asker.start("cookiecutter", ROOT, "--replay-file", file)
+    assert f"\n  project_name: {code!r} holds Jinja code. Type it without" in message
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

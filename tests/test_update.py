@@ -60,3 +60,20 @@ def test_a_change_of_the_template_arrives_and_own_changes_stay(template: Path, t
     assert (project / "docs" / "operations.md").read_text(encoding="utf-8").startswith("# Operating it\n")
     assert own.read_text(encoding="utf-8").endswith("\n# ours\n")
     assert not (project / "_options").exists()
+
+
+def test_code_in_an_answer_never_runs(template: Path, tmp_path: Path) -> None:
+    """Cruft renders each answer that it is given, before any hook sees it."""
+    planted = tmp_path / "planted"
+    answers = {"project_name": f"{{{{ cycler.__init__.__globals__.os.mkdir('{planted.as_posix()}') }}}}"}
+    folder = tmp_path / "project"
+    folder.mkdir()
+    given = json.dumps(answers)
+    commands = [
+        (folder, "cruft", "create", str(template), "--no-input", "--extra-context", given),
+        (create(template, folder), "cruft", "update", "--skip-apply-ask", "--variables-to-update", given),
+    ]
+    for where, *command in commands:
+        result = run(*command, cwd=where)
+        assert result.returncode == 1 and "This answer holds Jinja code" in result.stdout, result.stdout
+        assert not planted.exists()

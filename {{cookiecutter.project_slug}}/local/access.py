@@ -8,7 +8,7 @@ from .bundle import load_bundle, target_names
 HEAD = "| in | who | reads | writes | jobs |"
 JOBS = {"CAN_VIEW": "sees them", "CAN_MANAGE_RUN": "starts them", "CAN_MANAGE": "manages them"}
 READS = {"SELECT": "tables", "EXECUTE": "model"{{ ', "CAN_QUERY": "answers"' if cookiecutter.__realtime == "yes" }}}
-WRITES = {"MODIFY": "tables", "APPLY_TAG": "tags of the model", "MANAGE": "grants"}
+WRITES = {"MODIFY": "tables", "APPLY_TAG": "tags of the model", "MANAGE": "grants"{{ ', "CAN_QUERY": "requests"' if cookiecutter.__realtime == "yes" }}}
 
 
 def table(root: Path) -> str:
@@ -53,7 +53,8 @@ def _rows(bundle: dict[str, Any]) -> list[list[str]]:
         for privilege in grant["privileges"]
     ]
 {%- if cookiecutter.__realtime == "yes" %}
-    granted.append((variables["endpoint_callers_group"], "CAN_QUERY", "the endpoint"))  # by the task `activate`
+    if callers := variables["endpoint_callers_group"]:
+        granted.append((callers, "CAN_QUERY", "the endpoint"))  # by the task `activate`
 {%- endif %}
     levels = {
         name: entry["level"]

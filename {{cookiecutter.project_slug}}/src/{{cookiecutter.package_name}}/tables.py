@@ -12,8 +12,11 @@ def spark_session() -> SparkSession:
 
 
 def quote(name: str) -> str:
-    """Return `catalog.schema.table` with each part in backticks, as SQL wants names that hold dashes."""
-    return ".".join(f"`{part}`" for part in name.split("."))
+    """Return `catalog.schema.table` with each part in backticks, as SQL wants names that hold dashes.
+
+    A backtick in a name is doubled, so that the name does not end there and go on as SQL.
+    """
+    return ".".join("`" + part.replace("`", "``") + "`" for part in name.split("."))
 
 
 def read(spark: SparkSession, table: str) -> DataFrame:
@@ -40,9 +43,10 @@ def create(frame: DataFrame, table: str, key: str = "") -> None:
     if not key:
         frame.writeTo(quote(table)).using("delta").create()
         return
-    columns = [f"`{field.name}` {field.dataType.simpleString()}" for field in frame.schema]
+    columns = [f"{quote(field.name)} {field.dataType.simpleString()}" for field in frame.schema]
     columns[frame.columns.index(key)] += " NOT NULL"
-    constraint = f"CONSTRAINT `{table.split('.')[-1]}_pk` PRIMARY KEY (`{key}`)"
+    *_, name = table.split(".")
+    constraint = f"CONSTRAINT {quote(name + '_pk')} PRIMARY KEY ({quote(key)})"
     frame.sparkSession.sql(f"CREATE TABLE {quote(table)} ({', '.join(columns)}, {constraint}) USING delta")
     frame.writeTo(quote(table)).append()
 

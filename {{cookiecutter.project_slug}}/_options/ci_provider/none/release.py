@@ -10,14 +10,22 @@ Every command is printed before it runs, so all of them can be typed as well: do
 """
 
 import getpass
+import hashlib
 import os
 import shlex
 import shutil
 import subprocess
+import sys
 from argparse import ArgumentParser{{ ', Namespace' if cookiecutter.__prod_champion == 'received' }}
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 # What a code release passes through; the job integration_test runs in the first one.
 ENVIRONMENTS = ({{ '"staging", "prod"' if cookiecutter.__staging_champion == "trained" else '"dev", "staging", "prod"' }})
+# Settings of this terminal that would release something else than the commit says.
+FOREIGN = ("BUNDLE_VAR_", "DATABRICKS_BUNDLE_ROOT", "VIRTUAL_ENV")
 CHECKS = ("uv sync --locked", "uv run ruff check", "uv run ruff format --check", "uv run mypy", "uv run pytest")
 
 
@@ -31,7 +39,8 @@ def call(*command: str, capture: bool = False, **variables: str) -> subprocess.C
     if program is None:
         raise ReleaseError(f"{command[0]} is not on the PATH. Install it and start again.")
     output = subprocess.PIPE if capture else None
-    return subprocess.run([program, *command[1:]], stdout=output, text=True, env=os.environ | variables)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)} | variables
+    return subprocess.run([program, *command[1:]], stdout=output, text=True, env=environment)
 
 
 def step(*command: str, capture: bool = False, **variables: str) -> str:
@@ -53,8 +62,13 @@ def git(*arguments: str) -> str | None:
     return None if result.returncode else result.stdout.strip()
 
 
-def check_commit(version: str) -> bool:
-    """Refuse what no CI/CD system would release, and return whether the repository has a git host.
+def tagged(version: str) -> str | None:
+    """Return the commit that a tag names, None if there is no such tag."""
+    return git("rev-parse", "--verify", "--quiet", f"refs/tags/{version}" + "^{commit}")
+
+
+def check_commit(version: str) -> tuple[str, bool]:
+    """Refuse what no CI/CD system would release, and return the commit, and whether the repository has a git host.
 
     Raises:
         ReleaseError: if the folder is no clean commit of main, or `version` names another commit.
@@ -67,13 +81,45 @@ def check_commit(version: str) -> bool:
     shared = git("remote", "get-url", "origin") is not None
     if shared and git("fetch", "--quiet", "--tags", "origin", "main") is None:
         raise ReleaseError("git cannot fetch main from origin. Repair that first: only a commit of main is released.")
-    main = "FETCH_HEAD" if shared else "main"
+    main = "FETCH_HEAD" if shared else "refs/heads/main"
     if git("merge-base", "--is-ancestor", commit, main) is None:
         where = "the main of origin" if shared else "the branch main"
         raise ReleaseError(f"This commit is not on {where}, so nobody reviewed it. Merge it first.")
-    if version and git("rev-parse", "--verify", "--quiet", f"refs/tags/{version}" + "^{commit}") not in (None, commit):
+    if version and tagged(version) not in (None, commit):
         raise ReleaseError(f"{version} names another commit. Choose the next version, or switch to that commit.")
-    return shared
+    return commit, shared
+
+
+@contextmanager
+def checkout(commit: str) -> Iterator[None]:
+    """Work in a checkout of `commit` of its own: what changes in the folder of the project meanwhile is not released.
+
+    Raises:
+        ReleaseError: if there is none to be had.
+    """
+    with TemporaryDirectory(prefix="release-", ignore_cleanup_errors=True) as place:
+        folder = str(Path(place, "checkout"))
+        step("git", "worktree", "add", "--quiet", "--detach", folder, commit)
+        try:
+            with chdir(folder):
+                yield
+        finally:
+            git("worktree", "remove", "--force", folder)
+
+
+def build() -> str:
+    """Build the package, and return the command that deployments run instead: it checks that it is still the same.
+
+    Its quotes and characters mean the same to a shell and to the command prompt of Windows.
+    """
+    step("uv", "build", "--wheel")
+    found = [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in Path("dist").glob("*.whl")]
+    check = (
+        "import hashlib, pathlib; wheels = pathlib.Path('dist').glob('*.whl'); "
+        "found = [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in wheels]; "
+        f"assert found == {found}, 'not the package that was tested'"
+    )
+    return f'"{sys.executable}" -c "{check}"'
 
 
 def approval(what: str, given: str) -> str:
@@ -94,33 +140,42 @@ def approval(what: str, given: str) -> str:
     return name
 
 
-def deploy(target: str, approved_by: str) -> None:
+def deploy(target: str, approved_by: str, package: str) -> None:
     # The name is recorded on every model version that this code trains there.
-    step("databricks", "bundle", "deploy", "--target", target, BUNDLE_VAR_code_approved_by=approved_by)
+    command = ("databricks", "bundle", "deploy", "--target", target)
+    step(*command, BUNDLE_VAR_code_approved_by=approved_by, BUNDLE_VAR_build=package)
 
 
 def release_code(version: str, approved_by: str) -> str:
     """Release the commit to staging and, as `version`, to prod. No champion changes by it."""
-    shared = check_commit(version)
+    commit, shared = check_commit(version)
+    with checkout(commit):
+        return release_checkout(commit, shared, version, approved_by)
+
+
+def release_checkout(commit: str, shared: bool, version: str, approved_by: str) -> str:
     for check in CHECKS:
         step(*check.split())
     for target in ENVIRONMENTS:
         step("databricks", "bundle", "validate", "--strict", "--target", target)
+    package = build()
     for target in ENVIRONMENTS[:-1]:
-        deploy(target, approved_by or getpass.getuser())
+        deploy(target, approved_by or getpass.getuser(), package)
         if target == ENVIRONMENTS[0]:
             step("databricks", "bundle", "run", "integration_test", "--target", target)
     if not version:
         return "Released to staging. Give a version, such as v1.2.0, to release to prod as well."
 
-    step("databricks", "bundle", "plan", "--target", "prod")
-    approver = approval(f"The release of {version} to prod", approved_by)
-    if git("rev-parse", "--verify", "--quiet", f"refs/tags/{version}") is None:
-        step("git", "tag", "--annotate", version, "--message", f"Approved by {approver}")
+    step("databricks", "bundle", "plan", "--target", "prod", BUNDLE_VAR_build=package)
+    approver = approval(f"The release of {version}, commit {commit[:12]}, to prod", approved_by)
+    if tagged(version) is None:
+        step("git", "tag", "--annotate", version, "--message", f"Approved by {approver}", commit)
+    if tagged(version) != commit:
+        raise ReleaseError(f"Somebody gave {version} to another commit meanwhile. Choose the next version.")
     if shared:
-        step("git", "push", "origin", version)
+        step("git", "push", "origin", f"refs/tags/{version}")
     try:
-        deploy("prod", f"{approver} ({version})")
+        deploy("prod", f"{approver} ({version})", package)
         step("databricks", "bundle", "summary", "--target", "prod")
     except ReleaseError as error:
         raise ReleaseError(
@@ -140,11 +195,13 @@ def release_model(given: Namespace) -> str:
     step(*models, "promote", "--target", "staging", *source, "--version", version, *local)
     version = "champion"  # of staging, which has just accepted it
 {%- endif %}
-    step(*models, "status", "--target", "staging", *local)
-    # What the approver saw is what prod gets, also if staging has another champion by then.
-    number = step(*models, "number", "--target", "staging", "--version", version, *local, capture=True)
+    show = (*models, "show", "--target", "staging", "--version")
+    # What the approver sees is what prod gets, also if staging has another champion by then.
+    number = step(*show, version, "--field", "version", *local, capture=True)
+    evidence = step(*show, number, "--field", "evidence", *local, capture=True)
+    step(*show, number, *local)
     approver = approval(f"The release of version {number} of staging to prod", given.approved_by)
-    decision = ("--approve", "--by", approver, "--reason", given.reason)
+    decision = ("--evidence", evidence, "--approve", "--by", approver, "--reason", given.reason)
     try:
         step(*models, "promote", "--target", "prod", "--source", "staging", "--version", number, *decision, *local)
     except ReleaseError as error:

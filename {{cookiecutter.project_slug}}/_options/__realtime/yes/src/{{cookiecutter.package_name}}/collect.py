@@ -1,28 +1,29 @@
 """Task `collect`: what the endpoint answered becomes rows of `predictions`, the table that monitoring reads."""
 
+import json
 import logging
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from functools import reduce
+from operator import and_
+from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from . import registry, serving, tables
 from .drift import SCORE
+from .features import CATEGORICAL, NUMERIC
 from .task import run
 
 logger = logging.getLogger(__name__)
 
 ENDPOINT = "endpoint"  # in the column `scored_by`
-REQUEST = """
-    dataframe_records ARRAY<STRUCT<transaction_id: STRING>>,
-    dataframe_split STRUCT<columns: ARRAY<STRING>, data: ARRAY<ARRAY<STRING>>>
-"""
-RESPONSE = "predictions ARRAY<ARRAY<DOUBLE>>"
 PREDICTIONS = f"""
     transaction_id STRING, event_time TIMESTAMP, event_date DATE, {SCORE} DOUBLE, model_name STRING, model_version INT,
     git_commit STRING, scored_at TIMESTAMP, scored_by STRING
 """
+TOLERANCE = 1e-6  # of a number, relative to it: callers compute in another language, or with fewer digits
 
 
 def inference_tables(spark: SparkSession, schema: str) -> list[str]:
@@ -35,30 +36,52 @@ def inference_tables(spark: SparkSession, schema: str) -> list[str]:
     ]
 
 
-def unpack(payloads: DataFrame) -> DataFrame:
-    """Return one row per request, with what it asked for and what it was answered.
+def reader() -> Callable[[str, str], Column]:
+    """Return the Spark function that reads a request and its answer as the endpoint does, with Python's `json`.
 
-    Returns:
-        `request_time`, `status_code`, `ids` (the transaction_id of each record, null where a record has none) and
-        `scores` (probability of 1 per record). The two are null, or of different length, where a request or its answer
-        is not of the form that callers agree on: `dataframe_records` or `dataframe_split`.
+    It gives one struct per record: transaction_id, its features, and the score (probability of 1). It gives null where
+    request or answer is not of the form that callers agree on: `dataframe_records` or `dataframe_split`.
     """
-    parsed = payloads.select(
-        "request_time",
-        "status_code",
-        F.from_json("request", REQUEST).alias("asked"),
-        F.from_json("response", RESPONSE).alias("answered"),
-    )
-    position = F.expr("CAST(array_position(asked.dataframe_split.columns, 'transaction_id') AS INT) - 1")
-    return parsed.withColumn("position", position).select(
-        "request_time",
-        "status_code",
-        F.coalesce(
-            F.expr("transform(asked.dataframe_records, record -> record.transaction_id)"),
-            F.expr("transform(asked.dataframe_split.data, record -> get(record, position))"),
-        ).alias("ids"),
-        F.expr("transform(answered.predictions, probabilities -> get(probabilities, 1))").alias("scores"),
-    )
+    types = {"transaction_id": str, **dict.fromkeys(NUMERIC, float), **dict.fromkeys(CATEGORICAL, str)}
+    fields = [f"{name}: {'DOUBLE' if kind is float else 'STRING'}" for name, kind in types.items()]
+
+    @F.udf(f"ARRAY<STRUCT<{', '.join(fields)}, {SCORE}: DOUBLE>>")
+    def read(request: str, response: str) -> list[tuple[Any, ...]] | None:
+        def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+            found = dict(pairs)
+            if len(found) < len(pairs):
+                raise ValueError("a name that stands there twice is read in two ways")
+            return found
+
+        try:
+            asked = json.loads(request, object_pairs_hook=once)
+            (form,) = asked.keys() & {"dataframe_records", "dataframe_split"}
+            table = asked[form]
+            if form == "dataframe_split":
+                table = [once(list(zip(table["columns"], row, strict=True))) for row in table["data"]]
+            scores = [float(probabilities[1]) for probabilities in json.loads(response)["predictions"]]
+            return [
+                (*(None if record.get(name) is None else kind(record[name]) for name, kind in types.items()), score)
+                for record, score in zip(table, scores, strict=True)
+            ]
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            return None
+
+    return read
+
+
+def as_computed() -> Column:
+    """Return the condition that what the alias `asked` was scored on is what the alias `known` has computed.
+
+    Whoever may send requests names the transaction and its features, so another score than its own could be made for
+    any transaction.
+    """
+    same = [F.col(f"asked.{name}").eqNullSafe(F.col(f"known.{name}")) for name in CATEGORICAL]
+    for name in NUMERIC:
+        asked, known = F.col(f"asked.{name}"), F.col(f"known.{name}")
+        near = F.abs(asked - known) <= TOLERANCE * F.greatest(F.abs(known), F.lit(1.0))
+        same.append(asked.eqNullSafe(known) | F.coalesce(near, F.lit(False)))
+    return reduce(and_, same)
 
 
 def version_at(moment: Column, periods: list[tuple[datetime, int]]) -> Column:
@@ -70,12 +93,13 @@ def version_at(moment: Column, periods: list[tuple[datetime, int]]) -> Column:
 def collect(schema: str, model: str, run_date: date, days: int, git_commit: str) -> None:
     """Write what the endpoint answered for the transactions of the `days` days before `run_date` to `predictions`.
 
-    A transaction that was asked for several times counts once, with its last answer. Where the batch job has scored
-    it as well, the answer of the endpoint replaces that score, because it is the one that somebody acted upon.
-    Collecting a day again changes nothing, unless more requests have arrived.
+    An answer counts where the request has the features that the platform computed for its transaction. A transaction
+    that was asked for several times counts once, with its first answer. Where the batch job has scored it as well, the
+    answer of the endpoint replaces that score, because it is the one that somebody acted upon. Collecting a day again
+    changes nothing, unless more requests have arrived.
 
     Args:
-        schema: two-part name; `<schema>.features` says which transactions these are, and when they happened.
+        schema: two-part name; `<schema>.features` says which transactions these are, and what they look like.
     """
     spark = tables.spark_session()
     start = run_date - timedelta(days=days)
@@ -92,41 +116,47 @@ def collect(schema: str, model: str, run_date: date, days: int, git_commit: str)
     since = F.col("request_date") >= F.lit(start)  # nobody asks for a transaction before its day
     columns = ["request_time", "status_code", "request", "response"]
     payloads = (tables.read(spark, table).where(since).select(columns) for table in found)
-    requests = unpack(reduce(DataFrame.unionByName, payloads))
+    requests = reduce(DataFrame.unionByName, payloads).withColumn("records", reader()("request", "response"))
 
     answered = F.col("status_code") == 200
-    complete = (F.size("ids") == F.size("scores")) & ~F.exists("scores", lambda score: score.isNull())
-    usable = answered & F.coalesce(complete, F.lit(False))
+    usable = answered & F.col("records").isNotNull()
     counts = requests.agg(
         F.count("*").alias("all"),
         F.count(F.when(~answered, 1)).alias("failed"),
         F.count(F.when(answered & ~usable, 1)).alias("malformed"),
     ).collect()[0]
 
-    records = (
-        requests.select("request_time", F.inline(F.when(usable, F.arrays_zip("ids", "scores"))))
-        # The smoke test of a release names no transaction.
-        .where(F.col("ids").isNotNull())
-        .groupBy(F.col("ids").alias("transaction_id"))
-        .agg(F.max(F.struct("request_time", "scores")).alias("last"))
-    )
-    transactions = tables.read(spark, f"{schema}.features").where(period)
-    moment = F.col("last.request_time")
-    rows = transactions.join(records, "transaction_id").select(
-        "transaction_id",
-        "event_time",
-        "event_date",
-        F.col("last.scores").alias(SCORE),
-        F.lit(model).alias("model_name"),
-        version_at(moment, serving.periods(registry.connect(), model)).alias("model_version"),
-        F.lit(git_commit).alias("git_commit"),
-        moment.alias("scored_at"),
-        F.lit(ENDPOINT).alias("scored_by"),
+    asked = requests.where(usable).select("request_time", F.inline("records")).alias("asked")
+    known = tables.read(spark, f"{schema}.features").where(period).alias("known")
+    # The smoke test of a release names no transaction, and joins none.
+    pairs = asked.join(known, F.col("asked.transaction_id") == F.col("known.transaction_id"))
+    forged = pairs.where(~as_computed()).count()
+    rows = (
+        pairs.where(as_computed())
+        .groupBy("known.transaction_id", "known.event_time", "known.event_date")
+        .agg(F.min(F.struct("asked.request_time", f"asked.{SCORE}")).alias("first"))
+        .select(
+            "transaction_id",
+            "event_time",
+            "event_date",
+            F.col(f"first.{SCORE}").alias(SCORE),
+            F.lit(model).alias("model_name"),
+            version_at(F.col("first.request_time"), serving.periods(registry.connect(), model)).alias("model_version"),
+            F.lit(git_commit).alias("git_commit"),
+            F.col("first.request_time").alias("scored_at"),
+            F.lit(ENDPOINT).alias("scored_by"),
+        )
     )
     scored_by = F.coalesce("scored_by", F.lit("batch"))  # older rows do not say
     others = tables.read(spark, predictions).where(period & (scored_by != ENDPOINT)).withColumn("scored_by", scored_by)
     unasked = others.join(rows.select("transaction_id"), "transaction_id", "left_anti")
     tables.replace(rows.unionByName(unasked.select(rows.columns)), predictions, period)
+    if forged:
+        logger.warning(
+            "%d answers are left out: their requests have other features than %s.features. Whoever sends them computes "
+            "features in another way, or wants another score for a transaction. See docs/serving.md",
+            *(forged, schema),
+        )
     collected = tables.read(spark, predictions).where(period & (F.col("scored_by") == ENDPOINT)).count()
     logger.info(
         "%d requests since %s: %d failed and %d malformed ones are left out, %d transactions of these days collected",

@@ -53,7 +53,7 @@ class Settings:
 
     workload_size: str
     scale_to_zero: bool
-    callers_group: str
+    callers_group: str  # empty: nobody but the identity that makes the endpoint
     timeout_minutes: float  # how long one update may take
 
 
@@ -301,7 +301,9 @@ class Release:
             raise ServingError(f"version {self.version} answers its input example of {rows} rows with {predictions}")
 
     def permit(self, endpoint: ServingEndpointDetailed) -> None:
-        """Let the group of callers send requests."""
+        """Let the group of callers send requests, if there is one."""
+        if not self.settings.callers_group:
+            return
         caller = ServingEndpointAccessControlRequest(
             group_name=self.settings.callers_group, permission_level=ServingEndpointPermissionLevel.CAN_QUERY
         )

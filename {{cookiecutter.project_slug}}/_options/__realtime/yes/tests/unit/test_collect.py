@@ -1,6 +1,7 @@
 """Inference tables as they come, with all that callers may have sent, become rows of `predictions`."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -13,6 +14,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from {{ cookiecutter.package_name }} import collect, registry, tables
+from {{ cookiecutter.package_name }}.features import CATEGORICAL, NUMERIC
 
 from local import serving as laptop
 from local.engine import STATE
@@ -33,9 +35,22 @@ def model(mlflow_client: MlflowClient) -> str:
     return name
 
 
-def add_features(spark: SparkSession, schema: str, *identifiers: str, day: date = date(2026, 3, 1)) -> None:
-    rows = [(name, datetime(day.year, day.month, day.day, 11), day) for name in identifiers]
-    frame = spark.createDataFrame(rows, "transaction_id string, event_time timestamp, event_date date")
+# What the platform computed for every transaction of these tests.
+KNOWN: dict[str, Any] = dict.fromkeys(NUMERIC, 1.5) | dict.fromkeys(CATEGORICAL, "DE")
+COLUMNS = [*(f"{name} double" for name in NUMERIC), *(f"{name} string" for name in CATEGORICAL)]
+
+
+def add_features(
+    spark: SparkSession,
+    schema: str,
+    *identifiers: str,
+    day: date = date(2026, 3, 1),
+    known: dict[str, Any] = KNOWN,
+) -> None:
+    moment = datetime(day.year, day.month, day.day, 11)
+    rows = [(name, moment, day, *known.values()) for name in identifiers]
+    columns = ["transaction_id string", "event_time timestamp", "event_date date", *COLUMNS]
+    frame = spark.createDataFrame(rows, ", ".join(columns))
     tables.replace(frame, f"{schema}.features", F.col("event_date") == F.lit(day))
 
 
@@ -43,8 +58,22 @@ def answered(*scores: float) -> dict[str, Any]:
     return {"predictions": [[1 - score, score] for score in scores]}
 
 
-def asked(*identifiers: Any) -> dict[str, Any]:
-    return {"dataframe_records": [{"transaction_id": name, "amount": 1.5} for name in identifiers]}
+def asked(*identifiers: Any, **changes: Any) -> dict[str, Any]:
+    return {"dataframe_records": [{"transaction_id": name} | KNOWN | changes for name in identifiers]}
+
+
+def asked_as_table(*identifiers: Any, **changes: Any) -> dict[str, Any]:
+    values = (KNOWN | changes).values()
+    rows = [[*values, name] for name in identifiers]
+    return {"dataframe_split": {"columns": [*KNOWN, "transaction_id"], "data": rows}}
+
+
+def together(*requests: dict[str, Any]) -> dict[str, Any]:
+    """Return one request for the records of several."""
+    if "dataframe_records" in requests[0]:
+        return {"dataframe_records": [record for request in requests for record in request["dataframe_records"]]}
+    tables = [request["dataframe_split"] for request in requests]
+    return {"dataframe_split": tables[0] | {"data": [row for table in tables for row in table["data"]]}}
 
 
 def add_requests(
@@ -93,8 +122,8 @@ def test_nothing_is_collected_before_anybody_has_asked(
 
 def test_each_record_becomes_a_row(spark: SparkSession, home: Path, schema: str, model: str) -> None:
     add_features(spark, schema, "a", "b", "c", "7")
-    split = {"dataframe_split": {"columns": ["amount", "transaction_id"], "data": [[1.5, "c"], [None, 7]]}}
-    add_requests(spark, home, schema, (asked("a", "b"), answered(0.25, 0.75)), (split, answered(0.5, 1.0)))
+    as_table = asked_as_table("c", 7)
+    add_requests(spark, home, schema, (asked("a", "b"), answered(0.25, 0.75)), (as_table, answered(0.5, 1.0)))
     run(schema, model)
     found = rows(spark, schema)
     assert found["fraud_score"].to_dict() == {"7": 1.0, "a": 0.25, "b": 0.75, "c": 0.5}
@@ -138,9 +167,10 @@ def test_each_row_names_the_version_that_had_the_traffic(
     assert rows(spark, schema)["model_version"].to_dict() == {"a": 1, "b": 1, "c": 2, "d": 1}
 
 
-def test_the_last_answer_counts(spark: SparkSession, home: Path, schema: str, model: str) -> None:
+def test_the_first_answer_counts(spark: SparkSession, home: Path, schema: str, model: str) -> None:
+    """Asking again for what was answered under an earlier version changes no prediction."""
     add_features(spark, schema, "a")
-    add_requests(spark, home, schema, (asked("a"), answered(0.75), 3), (asked("a", "a"), answered(0.25, 0.25), 1))
+    add_requests(spark, home, schema, (asked("a"), answered(0.25), 3), (asked("a", "a"), answered(0.75, 0.75), 1))
     # A later endpoint has a table of its own.
     add_requests(spark, home, schema, (asked("a"), answered(0.5), 2), table="requests_2_payload")
     run(schema, model)
@@ -185,3 +215,89 @@ def test_the_endpoint_takes_the_place_of_the_batch_job(
             found = rows(spark, schema)
             assert found["fraud_score"].to_dict() == {"a": 0.9, "b": 0.1}
             assert found["scored_by"].to_dict() == {"a": "endpoint", "b": "batch"}
+
+
+# What a caller may try
+
+
+CHANGES: list[dict[str, Any]] = [
+    *({name: 1.6} for name in NUMERIC),
+    *({name: None} for name in KNOWN),
+    *({name: "FR"} for name in CATEGORICAL),
+]
+
+
+@pytest.mark.parametrize("ask", [asked, asked_as_table])
+def test_a_caller_cannot_score_the_transaction_of_somebody_else(
+    spark: SparkSession,
+    home: Path,
+    schema: str,
+    model: str,
+    ask: Callable[..., dict[str, Any]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """With features of their choice they get a score of their choice, before or after the transaction was scored."""
+    add_features(spark, schema, "a", "b")
+    forged = together(*(ask("a", "b", **change) for change in CHANGES))
+    answers = answered(*([0.0] * 2 * len(CHANGES)))
+    add_requests(spark, home, schema, (forged, answers, 0), (ask("a"), answered(0.9), 1), (forged, answers, 3))
+    run(schema, model)
+    assert rows(spark, schema)["fraud_score"].to_dict() == {"a": 0.9}
+    assert f"{4 * len(CHANGES)} answers are left out: their requests have other features" in caplog.text
+
+
+def test_a_forged_request_leaves_the_score_of_the_batch_job(
+    spark: SparkSession, home: Path, schema: str, model: str
+) -> None:
+    add_features(spark, schema, "a")
+    add_requests(spark, home, schema, (asked("a"), answered(0.9), 1))
+    run(schema, model)
+    tables.replace(
+        tables.read(spark, f"{schema}.predictions").withColumn("scored_by", F.lit("batch")),
+        *(f"{schema}.predictions", F.col("event_date").isNotNull()),
+    )
+    add_features(spark, schema, "a", known=KNOWN | dict.fromkeys(NUMERIC, 2.5))
+    run(schema, model)
+    assert rows(spark, schema)["scored_by"].to_dict() == {"a": "batch"}
+
+
+def test_a_request_means_what_the_endpoint_has_read(
+    spark: SparkSession, home: Path, schema: str, model: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of two values under one name, or two forms in one request, the endpoint may take the one and we the other."""
+    caplog.set_level("INFO")
+    add_features(spark, schema, "a")
+    name, value = next(iter(KNOWN.items()))
+    record = json.dumps(asked("a"))
+    twice = record.replace(f'"{name}": {value}', f'"{name}": {value}, "{name}": 99.0')
+    reverse = record.replace(f'"{name}": {value}', f'"{name}": 99.0, "{name}": {value}')
+    assert record not in (twice, reverse)
+    columns = asked_as_table("a")
+    columns["dataframe_split"]["columns"].append(name)
+    columns["dataframe_split"]["data"][0].append(99.0)
+    forms = asked("a") | asked_as_table("a", **{name: 99.0})
+    attacks = ((request, answered(0.0)) for request in (twice, reverse, columns, forms))
+    add_requests(spark, home, schema, *attacks)
+    run(schema, model)
+    assert rows(spark, schema).empty
+    assert "4 requests since 2026-03-01: 0 failed and 4 malformed ones" in caplog.text
+
+
+def test_numbers_may_have_few_digits_and_unknown_is_unknown(
+    spark: SparkSession, home: Path, schema: str, model: str
+) -> None:
+    (first, *_), category = NUMERIC, CATEGORICAL[0]
+    add_features(spark, schema, "a", known=KNOWN | {first: 1 / 3, category: None})
+    add_requests(spark, home, schema, (asked("a", **{first: 0.3333333, category: None}), answered(0.5)))
+    run(schema, model)
+    assert list(rows(spark, schema).index) == ["a"]
+
+
+def test_a_request_can_come_before_its_transaction(spark: SparkSession, home: Path, schema: str, model: str) -> None:
+    add_features(spark, schema, "other")
+    add_requests(spark, home, schema, (asked("a"), answered(0.5)))
+    run(schema, model)
+    assert rows(spark, schema).empty
+    add_features(spark, schema, "other", "a")
+    run(schema, model)
+    assert list(rows(spark, schema).index) == ["a"]

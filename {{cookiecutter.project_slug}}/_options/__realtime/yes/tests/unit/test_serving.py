@@ -3,6 +3,7 @@
 import json
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -176,6 +177,15 @@ def test_the_first_release_makes_the_endpoint(endpoints: laptop.Endpoints, model
     table = known["ai_gateway"]["inference_table_config"]
     assert table["enabled"] and (table["catalog_name"], table["schema_name"]) == ("catalog", "schema")
     assert champion(model) == "1"
+
+
+def test_nobody_may_ask_before_a_group_is_named(
+    endpoints: laptop.Endpoints, model: str, new_version: NewVersion
+) -> None:
+    closed = replace(SETTINGS, callers_group="")
+    for _ in range(2):
+        release(model, new_version(), closed)
+        assert endpoints.known[serving.endpoint_name(model)]["permissions"] == []
 
 
 def test_a_version_gets_traffic_only_after_it_has_answered(
