@@ -104,7 +104,7 @@ src/fraud_detection/monitor.py
 src/fraud_detection/predict.py
 src/fraud_detection/registry.py
 src/fraud_detection/report.py
-src/fraud_detection/sample_data.py
+src/fraud_detection/sample_data.py src/fraud_detection/sandbox.py
 src/fraud_detection/tables.py
 src/fraud_detection/task.py
 src/fraud_detection/train.py
@@ -125,7 +125,7 @@ tests/unit/test_pattern.py
 tests/unit/test_predict.py
 tests/unit/test_registry.py
 tests/unit/test_report.py
-tests/unit/test_sample_data.py
+tests/unit/test_sample_data.py tests/unit/test_sandbox.py
 tests/unit/test_tables.py
 tests/unit/test_task.py
 tests/unit/test_validate.py
