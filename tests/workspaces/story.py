@@ -15,6 +15,7 @@ from tempfile import mkdtemp
 import cloudpickle
 import mlflow
 from account import APPROVER, OUTSIDER, SCIENTIST, TARGETS, Account, account, identity_of
+from databricks.sdk.errors import DatabricksError
 from mlflow.exceptions import MlflowException
 
 from local.jobs import JobError
@@ -33,7 +34,7 @@ def refused(because: str, action: Callable[[], object]) -> None:
     """Do what must be refused, with `because` in the message."""
     try:
         action()
-    except (JobError, MlflowException, SystemExit) as error:
+    except (DatabricksError, JobError, MlflowException, SystemExit) as error:
         assert because in str(error), f"refused, but not with '{because}': {error}"
         print(f"    -> refused: {because}", flush=True)
     else:
@@ -59,7 +60,9 @@ class Story:
     def use(self, target: str, today: date) -> None:
         """Score the last week, as an application too where there is an endpoint, and monitor it."""
         if self.realtime:
-            self.life.ask(target, SCIENTIST, today, days=7)
+            if identity_of(target) != SCIENTIST:
+                refused("does not have CAN_MANAGE", lambda: self.life.ask(target, SCIENTIST, today, days=7))
+            self.life.ask(target, identity_of(target), today, days=7)
         self.life.run(target, "inference", run_date=today, days=7)
         self.life.run(target, "monitoring", run_date=today)
         champion = self.aliases(target)["champion"]
