@@ -470,9 +470,9 @@ def test_a_cli_that_is_exchanged_with_its_checksums_is_refused(azure: Azure) -> 
         content.writestr("databricks", "evil")
     checksum = hashlib.sha256(archive.getvalue()).hexdigest()
     azure.answer("_linux_amd64.zip", archive.getvalue())
-    azure.answer("_SHA256SUMS", f"{checksum}  databricks_cli_1.9.0_linux_amd64.zip\n")
+    azure.answer("_SHA256SUMS", f"{checksum}  databricks_cli_1.12.1_linux_amd64.zip\n")
     result = azure.run("release-code")
-    assert result.stages["tests"] == "Failed" and "databricks_cli_1.9.0_linux_amd64.zip: FAILED" in result.log
+    assert result.stages["tests"] == "Failed" and "databricks_cli_1.12.1_linux_amd64.zip: FAILED" in result.log
     assert azure.lines("uv") == []
 
 

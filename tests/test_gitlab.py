@@ -411,10 +411,10 @@ def test_a_cli_that_is_exchanged_with_its_checksums_is_refused(bake: Bake, tmp_p
     for name in ("zip", "tar.gz"):
         stand_ins.answer(f"_linux_amd64.{name}", archive.getvalue())
     stand_ins.answer(
-        "SHA256SUMS", "".join(f"{checksum}  databricks_cli_1.9.0_linux_amd64.{e}\n" for e in ("zip", "tar.gz"))
+        "SHA256SUMS", "".join(f"{checksum}  databricks_cli_1.12.1_linux_amd64.{e}\n" for e in ("zip", "tar.gz"))
     )
     script = bake(ci_provider="gitlab-ci") / ".gitlab" / "install-databricks-cli.sh"
-    result = run("bash", script, cwd=tmp_path, PATH=stand_ins.path, DATABRICKS_CLI_VERSION="1.9.0")
+    result = run("bash", script, cwd=tmp_path, PATH=stand_ins.path, DATABRICKS_CLI_VERSION="1.12.1")
     assert result.returncode != 0 and "FAILED" in result.stdout
     assert not list(tmp_path.rglob("run"))
 

@@ -5,7 +5,9 @@ import os
 import secrets
 import shutil
 import subprocess
+{%- if cookiecutter.__prod_champion == "received" %}
 import sys
+{%- endif %}
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import dataclass
 from pathlib import Path

@@ -8,11 +8,11 @@ fi
 case "$(uname -m)" in
   x86_64)
     machine=amd64
-    checksum=10938da31db7f89e6e90f6be41d340e3387231e5da5125cfc97ecb8cb66f6394 # of v1.9.0
+    checksum=60833feee22caa98f575c4948ccbbc9473fda0dd80c9b79544dc7b079f6a9815 # of v1.12.1
     ;;
   aarch64 | arm64)
     machine=arm64
-    checksum=a4fcc3b70ed4b26f0e8064e39287d0692218cf3d2f549042d66d04c9ad2d692a # of v1.9.0
+    checksum=8c2a3acd5f563fd8e3c9e64ee4566e1ec7cef087934fd4fb099d92b709f7e3a2 # of v1.12.1
     ;;
   *)
     echo "There is no Databricks CLI for $(uname -m)."

@@ -453,7 +453,7 @@ def test_a_rollback_that_cannot_serve_changes_nothing(
     release(model, new_version())
     endpoints.faults.do_not_start.add("1")
     with pytest.raises(serving.ServingError, match="version 2 serves on"):
-        models.roll_back(target(model), "ann", "complaints")
+        models.roll_back(target(model), "ann", "complaints", take_over=True)
     assert (shares(model), champion(model)) == ({"2": 100}, "2")
 
 
@@ -466,7 +466,7 @@ def test_a_rollback_that_was_cut_off_is_finished_by_the_next_one(
     release(model, new_version())
     cut_off = killed(lambda: models.roll_back(target(model), "ann", "complaints"), writes, survives)
     if cut_off and survives < 10:
-        models.roll_back(target(model), "ann", "complaints")
+        models.roll_back(target(model), "ann", "complaints", take_over=True)
     assert (shares(model), champion(model)) == ({"1": 100}, "1")
     assert cut_off == (survives <= 10)
     assert registry.find(registry.connect(), model, registry.PREVIOUS) is None
