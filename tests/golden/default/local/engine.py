@@ -103,6 +103,7 @@ def create_resources(root: Path, bundle: dict[str, Any]) -> None:
         try:
             client.get_registered_model(model["id"])
         except MlflowException:
-            client.create_registered_model(model["id"], description=model.get("comment"))
+            client.create_registered_model(model["id"])
+        client.update_registered_model(model["id"], description=model.get("comment"))
     commits = deployed_commits(root) | {bundle["bundle"]["target"]: bundle["bundle"]["git"]["commit"]}
     (root / STATE / "deployed.json").write_text(json.dumps(commits), encoding="utf-8")

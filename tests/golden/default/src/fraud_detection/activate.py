@@ -6,12 +6,13 @@ from pyspark.sql import functions as F
 
 from . import registry, tables
 from .task import run
+from .validate import has_passed
 
 logger = logging.getLogger(__name__)
 
 RECORDED_TAGS = [
-    *("git_commit", "source_model", "source_version", "validation_run"),
-    *("approved_by", "approved_at", "approval_reason", "challenged_at"),
+    *("git_commit", "source_model", "source_version", "files_sha256", "validation_run"),
+    *("approved_by", "approved_as", "approved_at", "approval_reason", "challenged_at"),
 ]
 RELEASE_LOG = ", ".join(
     [
@@ -22,24 +23,35 @@ RELEASE_LOG = ", ".join(
 )
 
 
-def activate(schema: str, model: str, version: str, environment: str, approved_by: str) -> None:
+def activate(
+    schema: str, model: str, version: str, environment: str, approved_by: str, approval_required: bool
+) -> None:
     """Move the aliases of `model`, and append one row per release to `<schema>.release_log`.
 
     Args:
         approved_by: who answers for the version. Empty where an approval was recorded on the version before, or where
             none is asked for.
+        approval_required: whether the version must have an approval that holds for it as it is now.
 
     Raises:
-        RegistryError: if the version did not pass the gate, or another one has become challenger meanwhile.
+        RegistryError: if the version is not what passed the gate and was approved, another one has become challenger
+            meanwhile, or another operation moves the aliases.
     """
     client = registry.connect()
-    candidate = registry.get(client, model, version)
-    if "approved_at" not in candidate.tags:
-        # Databricks' own "Approve" button leaves no name; where no approval is asked for, the gate alone has decided.
-        button = candidate.tags.get("approval") == "Approved"
-        by = approved_by or ("button of the model page" if button else f"gate of {environment}")
-        registry.tag(client, candidate, approved_by=by, approved_at=registry.now())
-    champion, previous = registry.activate(client, model, version)
+    spark = tables.spark_session()
+    with registry.alone(client, model, f"activate_{version}"):
+        registry.check(client, model, version, approval_required)
+        candidate, champion = registry.get(client, model, version), registry.find(client, model, registry.CHAMPION)
+        serves = champion is not None and champion.version == candidate.version
+        if not serves and not has_passed(spark, schema, candidate):
+            raise registry.RegistryError(
+                f"Version {version} of {model} is not what passed the gate: its files or its tags were changed since. "
+                "Start its release again."
+            )
+        if "approved_at" not in candidate.tags:  # where no approval is asked for, the gate alone has decided
+            by = approved_by or f"gate of {environment}"
+            registry.tag(client, candidate, approved_by=by, approved_at=registry.now())
+        champion, previous = registry.activate(client, model, version, approval_required)
 
     release = {
         "model": model,
@@ -49,7 +61,7 @@ def activate(schema: str, model: str, version: str, environment: str, approved_b
         "trained_in": champion.tags.get("environment"),
         "released_at": registry.now(),
     } | {name: champion.tags.get(name, "") for name in RECORDED_TAGS}
-    row = tables.spark_session().createDataFrame([release], RELEASE_LOG)
+    row = spark.createDataFrame([release], RELEASE_LOG)
     # A version that returns after a rollback was challenger anew, so the time of that tells its releases apart.
     same_release = F.lit(True)
     for name in ("model", "model_version", "challenged_at"):

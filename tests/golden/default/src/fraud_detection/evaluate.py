@@ -26,18 +26,25 @@ def quality(labels: pd.Series, scores: np.ndarray) -> dict[str, float]:
     }
 
 
-def evaluate(predict: Callable[[pd.DataFrame], np.ndarray], rows: pd.DataFrame) -> dict[str, float]:
-    """Score `rows` (FEATURES and label) with `predict`, which returns class probabilities of shape (rows, 2).
+def assess(rows: pd.DataFrame, scores: np.ndarray, seconds: float) -> dict[str, float]:
+    """Return how good the class probabilities `scores`, of shape (rows, 2), of labelled `rows` are.
+
+    Args:
+        seconds: that it took to make them.
 
     Returns:
         The metrics of `quality`, `milliseconds_per_1000_rows`, and the counts `rows` and `positives`.
     """
-    predict(rows[FEATURES].head(1))  # the first call pays for loading, not for scoring
-    start = time.perf_counter()
-    scores = np.asarray(predict(rows[FEATURES]))[:, 1]
-    seconds = time.perf_counter() - start
-    return quality(rows[LABEL], scores) | {
+    return quality(rows[LABEL], scores[:, 1]) | {
         "milliseconds_per_1000_rows": 1e6 * seconds / max(len(rows), 1),
         "rows": float(len(rows)),
         "positives": float(rows[LABEL].sum()),
     }
+
+
+def evaluate(predict: Callable[[pd.DataFrame], np.ndarray], rows: pd.DataFrame) -> dict[str, float]:
+    """Score `rows` (FEATURES and label) with `predict`, which returns class probabilities, and assess the scores."""
+    predict(rows[FEATURES].head(1))  # the first call pays for loading, not for scoring
+    start = time.perf_counter()
+    scores = np.asarray(predict(rows[FEATURES]))
+    return assess(rows, scores, time.perf_counter() - start)

@@ -1,8 +1,8 @@
 """`uv run models`: what serves where, releases of model versions, and the way back. For people and for CI."""
 
-import getpass
 import json
 import os
+import secrets
 import shutil
 import subprocess
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -49,6 +49,11 @@ class Target:
             get_workspace_client.cache_clear()  # MLflow would go on talking to the workspace of the target before
             mlflow.set_tracking_uri("databricks")
         return registry.connect()
+
+    def signed_in(self) -> str:
+        """Return who works with this environment: a user or a service principal of its workspace, or of the laptop."""
+        self.connect()
+        return registry.signed_in()
 
 
 def databricks(*arguments: str) -> str:
@@ -130,12 +135,26 @@ def describe(target: Target) -> dict[str, str]:
 
 def status(targets: list[str], local: bool) -> str:
     """Return a table with one column per target."""
-    return pd.DataFrame({name: describe(open_target(name, local)) for name in targets}).to_string()
+    rows = {name: describe(open_target(name, local)) for name in targets}
+    return pd.DataFrame(rows).map(one_line).to_string()
 
 
-def roll_back(target: Target, by: str, reason: str) -> str:
-    """Make the previous champion of `target` serve again, and return one sentence on what was done."""
-    now, before = registry.roll_back(target.connect(), target.model, by, reason)
+def one_line(text: str) -> str:
+    """Return a text from a registry without what a terminal or the log of a pipeline takes for a command."""
+    return "".join(character if character.isprintable() else "?" for character in text).replace("##", "# #")
+
+
+def roll_back(target: Target, by: str, reason: str, take_over: bool = False) -> str:
+    """Make the previous champion of `target` serve again, and return one sentence on what was done.
+
+    Args:
+        by: who decides; empty for whoever is signed in.
+        take_over: whether every other operation on the model is known to be dead.
+    """
+    client = target.connect()
+    registry.way_back(client, target.model)
+    with registry.alone(client, target.model, f"rollback_{secrets.token_hex(4)}", take_over):
+        now, before = registry.roll_back(client, target.model, by or target.signed_in(), reason)
     return (
         f"Version {now.version} of {target.model} serves again in {target.name}; "
         f"version {before.version} does not any more."
@@ -164,10 +183,12 @@ def parse_arguments() -> Namespace:
     for command in deciding:
         command.add_argument("--target", choices=TARGETS, required=True)
         command.add_argument("--reason", type=short_enough, default="not given", help="recorded on the version")
-        command.add_argument("--by", type=short_enough, default=getpass.getuser(), help="who decides, if not you")
+        command.add_argument("--by", type=short_enough, default="", help="who decides, if not whoever is signed in")
+    back.add_argument("--take-over", action="store_true", help="go ahead of a release or rollback that was cut off")
     for command in (*asking, *deciding):
         command.add_argument("--local", action="store_true", help="the laptop, not a workspace")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    return arguments
 
 
 def carry_out(arguments: Namespace) -> str:
@@ -175,7 +196,7 @@ def carry_out(arguments: Namespace) -> str:
     if arguments.command == "status":
         return status([arguments.target] if arguments.target else TARGETS, arguments.local)
     target = open_target(arguments.target, arguments.local)
-    return roll_back(target, arguments.by, arguments.reason)
+    return roll_back(target, arguments.by, arguments.reason, arguments.take_over)
 
 
 def main() -> None:

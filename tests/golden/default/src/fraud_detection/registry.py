@@ -1,11 +1,18 @@
 """The model registry: aliases of a registered model, and what each version must be able to answer."""
 
+import getpass
+import hashlib
 import os
-from collections.abc import Iterator
+import random
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import mlflow
+from databricks.sdk import WorkspaceClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -22,6 +29,14 @@ LINEAGE = {
     *("training_start", "training_end", "training_fraction"),
 }
 
+
+# What `validate` writes on a version: what an approval is about.
+GATE_RESULT = ("files_sha256", "validation_status", "validation_run", "validation_results")
+APPROVAL = ("approval", "approved_by", "approved_as", "approved_at", "approval_reason", "approved_evidence")
+
+CHANGING = "changing_"  # begins the tags of a model that say which operation moves its aliases
+PATIENCE = 60.0  # seconds to wait for the end of another operation
+LONGEST_OPERATION = timedelta(hours=4)  # jobs stop themselves after that
 
 # Databricks documentation, "Apply tags to Unity Catalog securable objects": a value has at most 1000 characters.
 LONGEST_TAG = 1000
@@ -55,6 +70,13 @@ def connect() -> MlflowClient:
     """Return a client for Unity Catalog, or for the registry that `MLFLOW_REGISTRY_URI` names."""
     mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI", "databricks-uc"))
     return MlflowClient()
+
+
+def signed_in() -> str:
+    """Return who this process is to the registry: a user or a service principal of the workspace, or of the laptop."""
+    if mlflow.get_registry_uri().startswith("databricks"):
+        return str(WorkspaceClient().current_user.me().user_name)
+    return getpass.getuser()
 
 
 def is_missing(error: MlflowException) -> bool:
@@ -125,28 +147,133 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+@contextmanager
+def downloaded(model: str, number: str) -> Iterator[Path]:
+    """Yield a folder with the files of a version, for as long as the block lasts."""
+    with TemporaryDirectory() as folder, explained():
+        yield Path(mlflow.artifacts.download_artifacts(f"models:/{model}/{number}", dst_path=folder))
+
+
+def files_sha256(folder: Path) -> str:
+    """Return the SHA-256 of the files of a model: of the list that `sha256sum` makes of them, in the order of names."""
+    # MLflow adds to each download the name that the model has where it came from.
+    files = {
+        path.relative_to(folder).as_posix(): path
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "registered_model_meta"
+    }
+    lines = [f"{hashlib.sha256(files[name].read_bytes()).hexdigest()}  {name}\n" for name in sorted(files)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def evidence(version: ModelVersion, result: Mapping[str, str] | None = None) -> str:
+    """Return what stands for a version and all that its gate found: the SHA-256 of its name, number and gate result.
+
+    Args:
+        result: the gate result, from the tags of the version unless it is given.
+
+    Raises:
+        RegistryError: if the gate has not decided, or the version comes from before it recorded all of it.
+    """
+    result = version.tags if result is None else result
+    if missing := [name for name in GATE_RESULT if name not in result]:
+        raise RegistryError(
+            f"Version {version.version} of {version.name} has no {missing[0]}: "
+            "its gate has not decided, or did so before it recorded what an approval needs."
+        )
+    known = [version.name, str(version.version), *(result[name] for name in GATE_RESULT)]
+    return hashlib.sha256("\n".join(known).encode()).hexdigest()
+
+
 @explained()
 def challenge(client: MlflowClient, version: ModelVersion) -> None:
     """Make `version` the challenger of its model: it has passed nothing yet, and nobody has approved it."""
     tag(client, version, validation_status="PENDING", challenged_at=now())
-    for name in ("approval", "approved_by", "approved_at", "approval_reason"):
-        if name in version.tags:
-            client.delete_model_version_tag(version.name, version.version, name)
+    forget_approval(client, version)
     client.set_registered_model_alias(version.name, CHALLENGER, version.version)
 
 
+def forget_approval(client: MlflowClient, version: ModelVersion) -> None:
+    """Take an approval back."""
+    for name in APPROVAL:
+        if name in version.tags:
+            client.delete_model_version_tag(version.name, version.version, name)
+
+
 def approve(client: MlflowClient, version: ModelVersion, by: str, reason: str) -> None:
-    """Record on `version` who approved it, when and why."""
-    tag(client, version, approved_by=by, approved_at=now(), approval_reason=reason)
+    """Record on `version` who approved what its gate found, when and why, and who was signed in while recording it.
+
+    Raises:
+        RegistryError: if there is nothing to approve yet.
+    """
+    decision = {"approved_by": by, "approved_as": signed_in(), "approved_at": now(), "approval_reason": reason}
+    # The evidence is that of the version which was shown: if anything about it changes, the approval does not hold.
+    tag(client, version, approved_evidence=evidence(version), **decision)
     # Last, because this is the tag that lets a promotion go on. Databricks' own "Approve" button sets the same one.
     tag(client, version, approval="Approved")
 
 
-def check(client: MlflowClient, model: str, number: str) -> None:
+def is_approved(version: ModelVersion) -> bool:
+    """Tell whether `version` is approved as it is now, with what its gate has found."""
+    tags = version.tags
+    if tags.get("approval") != "Approved" or any(name not in tags for name in GATE_RESULT):
+        return False
+    return tags.get("approved_evidence") == evidence(version)
+
+
+@contextmanager
+def alone(client: MlflowClient, model: str, operation: str, take_over: bool = False) -> Iterator[None]:
+    """Let no other operation move the aliases of `model` while the block lasts.
+
+    The registry cannot compare and set, so each operation announces itself by a tag of the model before it looks for
+    others: of two that begin at once at least one sees the other, and makes way. One whose process dies leaves its tag
+    behind, because nobody else knows how far it came. The same operation goes on from there.
+
+    Args:
+        operation: its name, such as `activate_3`.
+        take_over: whether the others are known to have died.
+
+    Raises:
+        RegistryError: if another operation does not end within `PATIENCE` seconds.
+    """
+    own = f"{CHANGING}{operation}"
+    dead = announce(client, model, own, take_over)
+    try:
+        yield
+    except Exception:
+        client.delete_registered_model_tag(model, own)
+        raise
+    for name in (*dead, own):
+        client.delete_registered_model_tag(model, name)
+
+
+@explained()
+def announce(client: MlflowClient, model: str, own: str, take_over: bool) -> list[str]:
+    """Set the tag `own` as `alone` describes, and return the tags that dead operations have left behind."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        client.set_registered_model_tag(model, own, now())
+        tags = client.get_registered_model(model).tags
+        others = {name: since for name, since in tags.items() if name.startswith(CHANGING) and name != own}
+        died_before = (datetime.now(UTC) - LONGEST_OPERATION).isoformat()
+        alive = [name for name, since in others.items() if since > died_before]
+        if not alive or take_over:
+            return list(others)
+        client.delete_registered_model_tag(model, own)
+        if time.monotonic() >= deadline:
+            raise RegistryError(
+                f"{alive[0].removeprefix(CHANGING)} moves the aliases of {model} since {tags[alive[0]]}. Wait for its "
+                "end; if it was cut off, start it again. A rollback goes ahead of what was cut off with --take-over."
+            )
+        time.sleep(random.uniform(0.5, 2))  # of two that make way for each other, one is back first
+
+
+def check(client: MlflowClient, model: str, number: str, approval_required: bool) -> None:
     """See to it that version `number` of `model` is the champion, or may become it.
 
     Raises:
-        RegistryError: if the version did not pass the gate, or another version has become challenger meanwhile.
+        RegistryError: if the version did not pass the gate, is not approved as it is now although it has to be, or
+            another version has become challenger meanwhile.
     """
     version = get(client, model, number)
     champion, challenger = find(client, model, CHAMPION), find(client, model, CHALLENGER)
@@ -155,13 +282,17 @@ def check(client: MlflowClient, model: str, number: str) -> None:
     status = version.tags.get("validation_status")
     if status != "PASSED":
         raise RegistryError(f"Version {number} of {model} has validation_status {status}: only PASSED may serve.")
+    if approval_required and not is_approved(version):
+        raise RegistryError(f"Nobody has approved version {number} of {model} as it is now: promote it again.")
     if challenger is None or challenger.version != version.version:
         other = f"version {challenger.version} is" if challenger else "none is"
         raise RegistryError(f"Version {number} of {model} is not the challenger any more, {other}: start it again.")
 
 
 @explained()
-def activate(client: MlflowClient, model: str, number: str) -> tuple[ModelVersion, ModelVersion | None]:
+def activate(
+    client: MlflowClient, model: str, number: str, approval_required: bool = False
+) -> tuple[ModelVersion, ModelVersion | None]:
     """Make the validated challenger `number` of `model` its champion, and the champion before it `previous`.
 
     A run that was interrupted ends in the same state when it is run again, because the aliases move in this order:
@@ -173,7 +304,7 @@ def activate(client: MlflowClient, model: str, number: str) -> tuple[ModelVersio
     Raises:
         RegistryError: as `check`.
     """
-    check(client, model, number)
+    check(client, model, number, approval_required)
     version = get(client, model, number)
     champion, challenger = find(client, model, CHAMPION), find(client, model, CHALLENGER)
     if champion is None or champion.version != version.version:

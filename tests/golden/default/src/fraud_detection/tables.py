@@ -12,8 +12,11 @@ def spark_session() -> SparkSession:
 
 
 def quote(name: str) -> str:
-    """Return `catalog.schema.table` with each part in backticks, as SQL wants names that hold dashes."""
-    return ".".join(f"`{part}`" for part in name.split("."))
+    """Return `catalog.schema.table` with each part in backticks, as SQL wants names that hold dashes.
+
+    A backtick in a name is doubled, so that the name does not end there and go on as SQL.
+    """
+    return ".".join("`" + part.replace("`", "``") + "`" for part in name.split("."))
 
 
 def read(spark: SparkSession, table: str) -> DataFrame:
@@ -40,9 +43,10 @@ def create(frame: DataFrame, table: str, key: str = "") -> None:
     if not key:
         frame.writeTo(quote(table)).using("delta").create()
         return
-    columns = [f"`{field.name}` {field.dataType.simpleString()}" for field in frame.schema]
+    columns = [f"{quote(field.name)} {field.dataType.simpleString()}" for field in frame.schema]
     columns[frame.columns.index(key)] += " NOT NULL"
-    constraint = f"CONSTRAINT `{table.split('.')[-1]}_pk` PRIMARY KEY (`{key}`)"
+    *_, name = table.split(".")
+    constraint = f"CONSTRAINT {quote(name + '_pk')} PRIMARY KEY ({quote(key)})"
     frame.sparkSession.sql(f"CREATE TABLE {quote(table)} ({', '.join(columns)}, {constraint}) USING delta")
     frame.writeTo(quote(table)).append()
 
@@ -59,13 +63,18 @@ def replace(frame: DataFrame, table: str, condition: Column, key: str = "") -> N
     if not exists(spark, table):
         create(frame, table, key)
         return
-    if set(frame.columns) - set(read(spark, table).columns):
-        # No rows, only the columns: everything else about the table stays as it is.
-        frame.limit(0).write.format("delta").mode("append").option("mergeSchema", "true").saveAsTable(quote(table))
+    add_columns(frame, table)
     known = read(spark, table)
     if set(known.columns) - set(frame.columns):
         frame = frame.unionByName(known.limit(0), allowMissingColumns=True)
     frame.select(known.columns).writeTo(quote(table)).overwrite(condition)
+
+
+def add_columns(frame: DataFrame, table: str) -> None:
+    """Give `table` the columns of `frame` that it lacks; its rows have nulls there."""
+    if set(frame.columns) - set(read(frame.sparkSession, table).columns):
+        # No rows, only the columns: everything else about the table stays as it is.
+        frame.limit(0).write.format("delta").mode("append").option("mergeSchema", "true").saveAsTable(quote(table))
 
 
 def add_once(frame: DataFrame, table: str, condition: Column) -> None:
@@ -73,4 +82,5 @@ def add_once(frame: DataFrame, table: str, condition: Column) -> None:
     if not exists(frame.sparkSession, table):
         create(frame, table)
     elif read(frame.sparkSession, table).where(condition).isEmpty():
+        add_columns(frame, table)
         frame.writeTo(quote(table)).append()

@@ -9,7 +9,9 @@ import matplotlib
 import matplotlib.pyplot as plt
 import mlflow
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
+from mlflow.tracking import MlflowClient
 from sklearn.calibration import CalibrationDisplay
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -35,6 +37,27 @@ PARAMETERS = {
     "l2_regularization": 1.0,
     "random_state": 7,
 }
+
+
+def check_names(client: MlflowClient, source_table: str, schema: str, model: str) -> None:
+    """Refuse a run whose names are not those of one deployment: its model would carry the approval of the code.
+
+    The deployment writes into the comment of its model what the model learns from, and no run can change that.
+
+    Raises:
+        ValueError: names what does not fit.
+    """
+    if model.rpartition(".")[0] != schema:
+        raise ValueError(f"{model} does not lie in {schema}: start the job with the names of its deployment.")
+    try:
+        comment = client.get_registered_model(model).description or ""
+    except MlflowException as error:
+        if not registry.is_missing(error):
+            raise
+        comment = ""  # no deployment made this model
+    _, told, table = comment.rpartition("; source table ")
+    if told and table != source_table:
+        raise ValueError(f"{model} learns from {table}, not from {source_table}: another source needs a release.")
 
 
 def build_model() -> Pipeline:
@@ -68,9 +91,10 @@ def train(
         training_fraction: share of the cards to train on, in (0, 1].
 
     Raises:
-        ValueError: if the rows are too few to fit a model on.
+        ValueError: if the rows are too few to fit a model on, or the names are not those of the deployment.
     """
     client = registry.connect()
+    check_names(client, source_table, schema, model)
     spark = tables.spark_session()
     features_table, start = f"{schema}.features", run_date - timedelta(days=days)
     rows = data.labelled(spark, source_table, features_table, start, run_date, training_fraction)

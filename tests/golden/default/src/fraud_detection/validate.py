@@ -1,17 +1,22 @@
 """Task `validate`: the gate. A challenger that does not pass stops the run, and the champion stays."""
 
+import json
 import logging
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import mlflow
 import pandas as pd
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from . import data, registry, tables
+from . import data, registry, sandbox, tables
 from .config import load_config
-from .evaluate import evaluate
+from .evaluate import assess
+from .features import FEATURES
 from .task import run
 
 logger = logging.getLogger(__name__)
@@ -19,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 EVALUATIONS = """
     run_date DATE, environment STRING, model_version INT, compared_version INT, metric STRING, value DOUBLE,
-    validation_status STRING
+    validation_status STRING, evidence STRING
 """
 
 
@@ -55,23 +60,41 @@ def objections(metrics: dict[str, float], champion: dict[str, float] | None, gat
     return reasons
 
 
-def acceptance(uri: str, holdout: pd.DataFrame) -> tuple[dict[str, float], list[str]]:
-    """Load the model behind `uri` here, and score `holdout` with it.
+def acceptance(spark: SparkSession, folder: Path, holdout: pd.DataFrame) -> tuple[dict[str, float], list[str]]:
+    """Score `holdout` with the model in `folder`, whose code runs nowhere but in the sandbox.
 
     Returns:
         Its metrics, and objections if it does not load, has no signature, or does not fit the table; then no metrics.
     """
+    if holdout.empty:
+        return {}, ["the holdout has no rows"]
     try:
         # Not `mlflow.models.get_model_info`: it asks this workspace for the logged model, which a received version has
         # in the workspace that trained it.
-        signature = Model.load(uri).signature
+        signature = Model.load(str(folder)).signature
         if signature is None or signature.outputs is None:
             return {}, ["the model has no signature with inputs and outputs"]
         if missing := set(signature.inputs.input_names()) - set(holdout.columns):
             return {}, [f"the features table lacks the model's inputs {', '.join(sorted(missing))}"]
-        return evaluate(mlflow.pyfunc.load_model(uri).predict, holdout), []
+        return assess(holdout, *sandbox.score(spark, folder, holdout[FEATURES])), []
     except Exception as error:  # whatever a foreign model raises, it cannot serve here
-        return {}, [f"the model does not load or score here: {type(error).__name__}: {error}"]
+        (*_, cause) = str(error).strip().splitlines() or [""]
+        return {}, [f"the model does not load or score here: {type(error).__name__}: {cause}"]
+
+
+def has_passed(spark: SparkSession, schema: str, version: ModelVersion) -> bool:
+    """Tell whether the gate let `version` pass, with the result that its tags show and with the files that it has now.
+
+    Tags alone do not say so: whoever may approve may write them. The table `<schema>.evaluations` is the gate's own.
+    """
+    table = f"{schema}.evaluations"
+    if not tables.exists(spark, table) or "evidence" not in tables.read(spark, table).columns:
+        return False
+    passed = (F.col("evidence") == registry.evidence(version)) & (F.col("validation_status") == "PASSED")
+    if tables.read(spark, table).where(passed).isEmpty():
+        return False
+    with registry.downloaded(version.name, str(version.version)) as folder:
+        return registry.files_sha256(folder) == version.tags["files_sha256"]
 
 
 def validate(
@@ -87,7 +110,8 @@ def validate(
     """Hold a version of `model` against the thresholds and the champion, on this environment's newest labels.
 
     The outcome is a tag of the version (`validation_status` PASSED or FAILED), an MLflow run, and rows in
-    `<schema>.evaluations`. A version that is champion already has nothing to prove.
+    `<schema>.evaluations`. A version that is champion already has nothing to prove, nor has one that was approved with
+    the result that it has: against the same champion, and with the same files.
 
     Raises:
         GateError: lists every objection.
@@ -98,16 +122,28 @@ def validate(
     if champion is not None and champion.version == challenger.version:
         logger.info("version %s of %s is champion already", version, model)
         return
+    spark = tables.spark_session()
+    rival = str(champion.version) if champion else None
+    if (
+        registry.is_approved(challenger)
+        and json.loads(challenger.tags["validation_results"])["champion_version"] == rival
+        and has_passed(spark, schema, challenger)
+    ):
+        logger.info("version %s of %s has passed, and is approved", version, model)
+        return
     # Until this run has decided, nothing may rest on what an earlier one decided.
     registry.tag(client, challenger, validation_status="PENDING")
+    registry.forget_approval(client, challenger)
 
-    spark = tables.spark_session()
     rows = data.labelled(spark, source_table, f"{schema}.features", run_date - timedelta(days=days), run_date)
     _, holdout = data.split(rows, load_config()["training"]["holdout_days"])
-    metrics, reasons = acceptance(f"models:/{model}/{version}", holdout)
+    with registry.downloaded(model, version) as folder:
+        files_sha256 = registry.files_sha256(folder)
+        metrics, reasons = acceptance(spark, folder, holdout)
     compared: dict[str, float] = {}
     if champion is not None:
-        compared, broken = acceptance(f"models:/{model}/{champion.version}", holdout)
+        with registry.downloaded(model, str(champion.version)) as folder:
+            compared, broken = acceptance(spark, folder, holdout)
         if broken:  # a champion that cannot score must not keep a good model out
             logger.warning("champion %s is not compared with: %s", champion.version, broken[0])
     reasons = reasons or objections(metrics, compared or None, load_config()["gate"])
@@ -118,6 +154,13 @@ def validate(
         mlflow.set_tags({"validation_status": status, "model_version": version, "environment": environment})
         mlflow.log_metrics(metrics)
         mlflow.log_dict({"challenger": metrics, "champion": compared, "objections": reasons}, "validation.json")
+    readable = {"metrics": rounded(metrics), "champion": rounded(compared), "champion_version": rival}
+    result = {
+        "files_sha256": files_sha256,
+        "validation_status": status,
+        "validation_run": active.info.run_id,
+        "validation_results": json.dumps(readable),
+    }
     record = [
         {
             "run_date": run_date,
@@ -127,6 +170,7 @@ def validate(
             "metric": name,
             "value": value,
             "validation_status": status,
+            "evidence": registry.evidence(challenger, result),
         }
         for compared_with, values in ((challenger, metrics), (champion, compared))
         if compared_with is not None
@@ -138,8 +182,7 @@ def validate(
     registry.tag(
         client,
         challenger,
-        validation_status=status,
-        validation_run=active.info.run_id,
+        **result,
         validated_at=registry.now(),
         validation_objections="; ".join(reasons)[:500] or "none",
         **{name: f"{value:.4f}" for name, value in metrics.items()},
@@ -149,6 +192,10 @@ def validate(
             "\n  - ".join([f"Version {version} of {model} did not pass, the champion stays as it was:", *reasons])
         )
     logger.info("version %s of %s passes: %s", version, model, metrics)
+
+
+def rounded(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in metrics.items()}
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """The steps of the jobs one after the other on small data, with a real registry and real Delta tables."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,11 @@ class Pipeline:
         aliases = self.client.get_registered_model(self.model).aliases
         return {alias: str(version) for alias, version in aliases.items()}
 
-    def train(self, training_fraction: float = 1.0) -> str:
+    def train(self, training_fraction: float = 1.0, source_table: str = "", schema: str = "") -> str:
         """Train a challenger and return its version."""
         train.train(
-            self.source_table,
-            self.schema,
+            source_table or self.source_table,
+            schema or self.schema,
             self.model,
             experiment=self.schema,
             run_date=RUN_DATE,
@@ -81,7 +81,7 @@ class Pipeline:
         )
 
     def activate(self, version: str) -> None:
-        activate.activate(self.schema, self.model, version, environment="dev", approved_by="ann")
+        activate.activate(self.schema, self.model, version, "dev", approved_by="ann", approval_required=False)
 
     def predict(self) -> None:
         predict.predict(self.schema, self.model, RUN_DATE, days=7, git_commit="abc123")
@@ -185,6 +185,19 @@ def test_training_needs_both_labels(pipeline: Pipeline) -> None:
     with pytest.raises(ValueError, match=r"training rows have one label: raise days or training_fraction"):
         pipeline.train(training_fraction=0.002)
     assert "challenger" not in pipeline.aliases()
+
+
+def test_a_model_learns_only_from_what_its_deployment_says(pipeline: Pipeline) -> None:
+    """Whoever starts the job may hand it other names, and the model would carry the approval of the code."""
+    before = pipeline.aliases()
+    elsewhere = replace(pipeline, schema=f"{pipeline.schema}_of_somebody")
+    with pytest.raises(ValueError, match=f"does not lie in {elsewhere.schema}: start the job with the names of its"):
+        pipeline.train(schema=elsewhere.schema)
+    comment = f"Model of a project; source table {pipeline.source_table}"
+    pipeline.client.update_registered_model(pipeline.model, description=comment)
+    with pytest.raises(ValueError, match=f"learns from {pipeline.source_table}, not from {elsewhere.source_table}: "):
+        pipeline.train(source_table=elsewhere.source_table)
+    assert pipeline.aliases() == before
 
 
 def test_the_gate_refuses_a_worse_candidate_and_the_champion_stays(pipeline: Pipeline) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from local.bundle import load_bundle, target_names
-from local.jobs import DYNAMIC
+from local.bundle import BundleError, load_bundle, target_names
+from local.jobs import DYNAMIC, JobRun, Laptop
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,6 +53,14 @@ def tasks(target: str, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def parameters(target: str, job: str) -> dict[str, str]:
     """Return the parameters of a job with their defaults."""
     return {parameter["name"]: parameter["default"] for parameter in jobs(target)[job].get("parameters", [])}
+
+
+def names(target: str, job: str) -> set[tuple[str, str]]:
+    """Return (name, value) of what a job gives to its tasks: its own parameters stand over theirs."""
+    own = parameters(target, job)
+    wheels = [task["python_wheel_task"] for key, task in tasks(target, "python_wheel_task") if key == job]
+    given = {(name, value) for wheel in wheels for name, value in wheel["named_parameters"].items() if name not in own}
+    return given | set(own.items())
 
 
 def granted(target: str, kind: str) -> set[tuple[str, str]]:
@@ -130,11 +138,22 @@ def test_an_environment_works_in_its_own_catalog(target: str) -> None:
     own = f"{BUNDLES[target]['var']['catalog']}."
     readable = tuple(f"{BUNDLES[name]['var']['catalog']}." for name in READS_CATALOGS_OF[target])
     for job in jobs(target):
-        for name, default in parameters(target, job).items():
-            if name in ("schema", "model"):
-                assert default.startswith(own), f"{job}: {name}"
-            if name in ("source_table", "source_model"):
-                assert default.startswith(readable), f"{job}: {name}"
+        for name, value in names(target, job):
+            if name in ("schema", "model") and not DYNAMIC.fullmatch(value):
+                assert value.startswith(own), f"{job}: {name}"
+            if name in ("source_table", "source_model") and not DYNAMIC.fullmatch(value):
+                assert value.startswith(readable), f"{job}: {name}"
+
+
+@every_target
+def test_who_starts_a_job_chooses_no_names(target: str) -> None:
+    """Except whoever deploys, and could release other names: they stand in the files, and a run changes its dates."""
+    for job, settings in jobs(target).items():
+        others = {entry["level"] for entry in settings["permissions"]} & {"CAN_MANAGE_RUN", "CAN_MANAGE"}
+        if others and job != "promotion":
+            assert parameters(target, job).keys() <= {"run_date", "days", "training_fraction", "rows_per_day", "drift"}
+            with pytest.raises(BundleError, match="has no parameter 'source_table'"):
+                JobRun(Laptop(ROOT), BUNDLES[target], job, {"source_table": "somewhere.else.transactions"})
 
 
 def test_nothing_fills_prod_with_sample_data_by_itself() -> None:

@@ -1,4 +1,6 @@
+import getpass
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
 
@@ -52,7 +54,8 @@ def add_challenger(client: MlflowClient, model: str, status: str = "PASSED") -> 
     """Add a version with this outcome of the gate as challenger, and return its number."""
     version = client.create_model_version(model, source="file:///none")
     registry.challenge(client, version)
-    registry.tag(client, version, validation_status=status)
+    result = {name: "gate result" for name in registry.GATE_RESULT} | {"validation_status": status}
+    registry.tag(client, version, **result)
     return str(version.version)
 
 
@@ -112,6 +115,54 @@ def test_a_new_challenger_has_passed_nothing(client: MlflowClient, model: str) -
     tags = registry.get(client, model, number).tags
     assert tags["validation_status"] == "PENDING"
     assert not {"approval", "approved_by", "approved_at"} & tags.keys()
+
+
+@pytest.mark.parametrize("changed", registry.GATE_RESULT)
+def test_an_approval_is_of_one_version_as_the_gate_left_it(client: MlflowClient, model: str, changed: str) -> None:
+    number = add_challenger(client, model)
+    registry.approve(client, registry.get(client, model, number), by="ann", reason="looks good")
+    approved = registry.get(client, model, number)
+    assert registry.is_approved(approved)
+    assert approved.tags["approved_as"] == getpass.getuser()
+
+    client.set_model_version_tag(model, number, changed, "something else")
+
+    assert not registry.is_approved(registry.get(client, model, number))
+    other = registry.get(client, model, add_challenger(client, model))
+    registry.tag(client, other, **{name: approved.tags[name] for name in registry.APPROVAL})
+    assert not registry.is_approved(registry.get(client, model, str(other.version)))
+
+
+def test_what_the_gate_has_not_decided_cannot_be_approved(client: MlflowClient, model: str) -> None:
+    version = client.create_model_version(model, source="file:///none")
+    registry.challenge(client, version)
+    with pytest.raises(registry.RegistryError, match="has no files_sha256: its gate has not decided"):
+        registry.approve(client, registry.get(client, model, "1"), by="ann", reason="looks good")
+
+
+def test_no_second_operation_moves_aliases(client: MlflowClient, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "PATIENCE", 0)
+    refused = pytest.raises(registry.RegistryError, match=r"activate_1 moves the aliases of .* --take-over")
+    with registry.alone(client, model, "activate_1"):
+        with refused, registry.alone(client, model, "rollback_1"):
+            raise AssertionError("two at once")
+        with registry.alone(client, model, "activate_1"):  # the same run, started again after its machine died
+            pass
+    assert client.get_registered_model(model).tags == {}
+
+
+@pytest.mark.parametrize("how", ["the same again", "takes over", "hours later"])
+def test_an_operation_that_died_stops_others_no_longer_than_it_has_to(
+    client: MlflowClient, model: str, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(registry, "PATIENCE", 0)
+    hours = 5 if how == "hours later" else 0
+    since = (datetime.now(UTC) - timedelta(hours=hours)).isoformat()
+    client.set_registered_model_tag(model, "changing_rollback_1", since)
+    operation = "rollback_1" if how == "the same again" else "activate_2"
+    with registry.alone(client, model, operation, take_over=how == "takes over"):
+        pass
+    assert client.get_registered_model(model).tags == {}
 
 
 @pytest.mark.parametrize("survives", [0, 1, 2])

@@ -23,6 +23,14 @@ def content(spark: SparkSession, table: str) -> list[dict[str, Any]]:
     return [row.asDict() for row in tables.read(spark, table).orderBy("id").collect()]
 
 
+def test_a_name_does_not_go_on_as_sql(spark: SparkSession, schema: str) -> None:
+    """Whoever chooses a name chooses no statement with it."""
+    assert tables.quote("a-b.c.d") == "`a-b`.`c`.`d`"
+    assert tables.quote("a.b.c` d; DROP TABLE `e") == "`a`.`b`.`c`` d; DROP TABLE ``e`"
+    tables.replace(rows(spark, ("mon", "a", 1.0)), f"{schema}.facts", on("mon"))
+    assert not tables.exists(spark, f"{schema}.facts` -- ")
+
+
 def test_rows_are_replaced_where_the_condition_holds(spark: SparkSession, schema: str) -> None:
     table = f"{schema}.facts"
     tables.replace(rows(spark, ("mon", "a", 1.0)), table, on("mon"))

@@ -1,0 +1,2 @@
+"""What Databricks and the provider of CI/CD must know of this project before it can be released: what is there, what is
+missing, and what is allowed that nobody needs. For platform engineers; never deployed."""
