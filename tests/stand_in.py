@@ -148,7 +148,7 @@ def main() -> None:
         if unquote(answer.name) in f"{line}\n":
             give(answer.read_bytes(), arguments)
             return
-    if "models number" in line or "models show" in line:
+    if "models show" in line:
         asked = after("--version", arguments) if "--version" in arguments else "champion"
         if not (number := asked if asked.isdigit() else NUMBERS.get(asked)):
             sys.exit(f"models: staging.fraud_detection.model has no version with the alias '{asked}'.")
