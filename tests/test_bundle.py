@@ -249,8 +249,12 @@ def test_classic_tasks_share_one_cluster(pattern: str, target: str, cloud: str, 
         (shared,) = job["job_clusters"]
         cluster = shared["new_cluster"]
         assert Job.from_dict(job).job_clusters, key
-        assert cluster["spark_version"] == "18.x-cpu-ml-scala2.13", key
-        assert cluster["data_security_mode"] == "SINGLE_USER", "ML runtimes need dedicated access for Unity Catalog"
+        if key == "promotion":
+            assert cluster["data_security_mode"] == "USER_ISOLATION", "a model that nobody has approved is kept apart"
+            assert cluster["spark_version"] == "18.x-scala2.13", "ML runtimes have no standard access"
+        else:
+            assert cluster["spark_version"] == "18.x-cpu-ml-scala2.13", key
+            assert cluster["data_security_mode"] == "SINGLE_USER", "ML runtimes need dedicated access for Unity Catalog"
         assert cluster.get("is_single_node", False) == (key in ("sample_data", "integration_test")), key
         assert cluster.get("is_single_node", False) != ("autoscale" in cluster), key
         attributes, availability = spot[cloud]
