@@ -32,6 +32,22 @@ def combinations() -> list[dict[str, str]]:
     return [dict(zip(OPTIONS, chosen, strict=True)) for chosen in product(*OPTIONS.values())]
 
 
+# Answers that change words in files, and no files.
+WORDING = ("cloud", *TOGETHER)
+
+
+def part_of_combinations() -> list[dict[str, str]]:
+    """Return combinations in which all answers that decide about files meet, each time with four others of WORDING."""
+    groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    for combination in combinations():
+        key = tuple(answer for option, answer in combination.items() if option not in WORDING)
+        groups.setdefault(key, []).append(combination)
+    # 5 has no factor in common with their number, so all of them take turns.
+    return [
+        group[(5 * turn + number) % len(group)] for number, group in enumerate(groups.values()) for turn in range(4)
+    ]
+
+
 def covering_pairs() -> list[dict[str, str]]:
     """Return few combinations in which every two answers of different OPTIONS meet at least once: the greedy choice."""
     everything = combinations()
