@@ -196,9 +196,7 @@ def test_the_wheel_of_classic_compute_has_the_date_of_its_newest_source(bake_ane
 
 
 def test_commands_explain_themselves(project: Project) -> None:
-    commands = {"status", "rollback"} | (
-        {"promote", "approve", "number"} if project.pattern != "deploy-code" else set()
-    )
+    commands = {"status", "rollback"} | ({"show", "promote", "approve"} if project.pattern != "deploy-code" else set())
     (listed,) = re.findall(r"\{([\w,]+)\}", project.run("uv", "run", "models", "--help").splitlines()[0])
     assert set(listed.split(",")) == commands
     for command in ("run", "lifecycle", "status", "access"):
