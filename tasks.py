@@ -65,7 +65,8 @@ def lint() -> None:
 def test(*arguments: str) -> None:
     """Check the style and run the tests. `arguments` go to pytest."""
     lint()
-    run("pytest", "-n", "auto", *arguments)
+    # One more than there are cores, because many tests wait for servers and programs.
+    run("pytest", "-n", str((os.cpu_count() or 1) + 1), *arguments)
 
 
 def render(*answers: str) -> Path:

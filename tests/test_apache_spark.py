@@ -29,7 +29,10 @@ KEYS = {
     "monitoring_metrics": ["metric", "feature"],
     "release_log": ["model_version"],
 }
-OF_THE_RUN = {"scored_at", "released_at", "approved_at", "challenged_at", "validation_run"}
+OF_THE_RUN = {
+    *("scored_at", "released_at", "approved_at", "challenged_at", "validation_run", "evidence"),
+    "files_sha256",  # a model names the run that made it
+}
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
+import sys
 from pathlib import Path
 
+import cloudpickle
 import mlflow
 import numpy as np
 import pandas as pd
@@ -34,6 +36,7 @@ class Short(PythonModel):
 
 
 def saved(folder: Path, model: PythonModel) -> Path:
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers know no tests
     mlflow.pyfunc.save_model(folder / "model", python_model=model, pip_requirements=[])
     return folder / "model"
 
@@ -42,7 +45,9 @@ def test_rows_are_scored_in_their_order_with_their_types(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sandbox, "PART", 1000)  # so that the model has many parts
-    scores, seconds = sandbox.score(spark, saved(tmp_path, Echo()), ROWS)
+    rows = ROWS.copy()
+    rows.attrs["metrics"] = [object()]  # as rows of Spark Connect have
+    scores, seconds = sandbox.score(spark, saved(tmp_path, Echo()), rows)
     assert scores.tolist() == [[3, -2], [1, 0], [2, -1], [0, 1]]
     assert seconds > 0
 

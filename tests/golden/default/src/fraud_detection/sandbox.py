@@ -33,7 +33,8 @@ def score(spark: SparkSession, model: Path, inputs: pd.DataFrame) -> tuple[np.nd
     with zipfile.ZipFile(buffer, "w") as archive:
         for path in sorted(path for path in model.rglob("*") if path.is_file()):
             archive.write(path, Path("model") / path.relative_to(model))
-        archive.writestr("inputs.parquet", inputs.to_parquet(index=False))
+        # Without its `attrs`, where Spark Connect keeps what Parquet cannot hold.
+        archive.writestr("inputs.parquet", pd.DataFrame(dict(inputs.items())).to_parquet(index=False))
     packed = buffer.getvalue()
     parts = [packed[start : start + PART] for start in range(0, len(packed), PART)]
     # As rows, because a function must not be larger than a message of Spark Connect.
