@@ -237,7 +237,7 @@ def test_what_builds_the_wheel_is_pinned_by_hash(bake_anew: Bake, tmp_path: Path
     pinned = re.findall(r'requirement = "([\w-]+)==.*", hashes = \["sha256:([0-9a-f]{64})"\]', text)
     replaced = dict(pinned)["hatchling"]
     attacks = {
-        "another hatchling": (text.replace(replaced, "0" * 64), f"Expected:\n  sha256:{'0' * 64}"),
+        "another hatchling": (text.replace(replaced, "0" * 64), f"Expected: sha256:{'0' * 64}"),
         "a package more": (text.replace('["hatchling"]', '["hatchling", "wheel"]'), "for: `wheel`"),
     }
     for attack, (attacked, message) in attacks.items():
@@ -246,7 +246,8 @@ def test_what_builds_the_wheel_is_pinned_by_hash(bake_anew: Bake, tmp_path: Path
         for command in (("uv", "build", "--wheel", "--out-dir", tmp_path), ("uv", "sync", "--no-default-groups")):
             result = run(*command, cwd=project)
             assert result.returncode != 0, (attack, command, result.stdout)
-            assert message in re.sub(r"(?m)^[ │]+", "  ", result.stdout), result.stdout
+            # uv breaks lines where the terminal ends, so by the length of a path.
+            assert message in " ".join(result.stdout.replace("│", " ").split()), result.stdout
     assert not list(tmp_path.glob("*.whl"))
 
     pyproject.write_text(text, encoding="utf-8")
