@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Bake
-from helpers import PATTERNS, TARGETS, TEMPLATE, clean_environment, need, run
+from helpers import PATTERNS, TARGETS, clean_environment, need, run
 from services import ACCOUNT, TOKEN, AzureDevOps, GitHub, GitLab, Services, State
 from stand_in import put_program
 
@@ -310,10 +310,18 @@ def test_the_repository_is_read_from_the_remote(
     assert run(python, "-c", script, cwd=tmp_path, PYTHONPATH=str(bake())).stdout.strip() == expected
 
 
-def test_both_providers_read_the_owners_of_code_alike() -> None:
-    folder = TEMPLATE / "_options" / "ci_provider"
-    github, gitlab = (folder / ci / "environments" / "code_owners.py" for ci in ("github-actions", "gitlab-ci"))
+def test_both_providers_read_the_owners_of_code_alike(bake: Bake) -> None:
+    projects = (bake(ci_provider=ci) for ci in ("github-actions", "gitlab-ci"))
+    github, gitlab = (project / "environments" / "code_owners.py" for project in projects)
     assert github.read_bytes() == gitlab.read_bytes()
+
+
+def test_a_name_with_a_backtick_ends_no_name(bake: Bake, python: Path) -> None:
+    """Whoever makes a group chooses its name, and somebody copies the statement into an editor."""
+    script = "from environments.rights import sql; print(sql('REVOKE', 'a`; DROP', {'SELECT'}, 'table', 'c.s.t`t'))"
+    project = bake()
+    printed = run(python, "-c", script, cwd=project, PYTHONPATH=str(project)).stdout.strip()
+    assert printed == "REVOKE SELECT ON TABLE `c`.`s`.`t``t` FROM `a``; DROP`;"
 
 
 # From where it stops, it goes on

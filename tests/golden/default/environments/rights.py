@@ -133,7 +133,7 @@ class Catalogs:
                 continue
             owner, change = found.get("owner"), {"owner": deployers[0]}
             alter = Change(
-                f"ALTER {word} {quoted(name)} OWNER TO `{deployers[0]}`;",
+                f"ALTER {word} {quoted(name)} OWNER TO {backticked(deployers[0])};",
                 partial(self.client.do, "PATCH", f"/api/2.1/unity-catalog/{path}/{name}", body=change),
             )
             what = f"{name} belongs to {self.names.get(owner, owner)}"
@@ -144,8 +144,13 @@ def sql(verb: str, principal: str, privileges: set[str], kind: str, name: str) -
     """Return a GRANT or a REVOKE."""
     listed = ", ".join(privilege.replace("_", " ") for privilege in sorted(privileges))
     to = "TO" if verb == "GRANT" else "FROM"
-    return f"{verb} {listed} ON {kind.upper()} {quoted(name)} {to} `{principal}`;"
+    return f"{verb} {listed} ON {kind.upper()} {quoted(name)} {to} {backticked(principal)};"
 
 
 def quoted(name: str) -> str:
-    return ".".join(f"`{part}`" for part in name.split("."))
+    return ".".join(map(backticked, name.split(".")))
+
+
+def backticked(name: str) -> str:
+    """Return a name as SQL wants it; a backtick in it is doubled, so that it does not end there and go on as SQL."""
+    return "`" + name.replace("`", "``") + "`"
