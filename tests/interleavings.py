@@ -17,7 +17,7 @@ from greenlet import getcurrent, greenlet
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 
-from PACKAGE import activate, models, registry
+from PACKAGE import activate, evaluations, models, registry
 
 MODEL = "prod.risk.model"
 Operation = Callable[[], object]
@@ -143,7 +143,7 @@ def platform(turn: Callable[[], None]) -> Iterator[Registry]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "connect", lambda: client)
         patch.setattr(registry, "PATIENCE", -1.0)
-        patch.setattr(activate, "has_passed", lambda *_: True)
+        patch.setattr(evaluations, "has_passed", lambda *_: True)
         patch.setattr(activate, "tables", SimpleNamespace(spark_session=lambda: SPARK, add_once=lambda *_: None))
         patch.setattr(activate, "F", SimpleNamespace(lit=lambda _: True, col=lambda _: ""))
         yield client

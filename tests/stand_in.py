@@ -152,7 +152,7 @@ def main() -> None:
         asked = after("--version", arguments) if "--version" in arguments else "champion"
         if not (number := asked if asked.isdigit() else NUMBERS.get(asked)):
             sys.exit(f"models: staging.fraud_detection.model has no version with the alias '{asked}'.")
-        if "models show" in line and "--field" not in arguments:
+        if "--field" not in arguments:
             print(f"version   {number}\nevidence  {EVIDENCE}")
         else:
             print(EVIDENCE if "evidence" in arguments else number)

@@ -97,7 +97,7 @@ src/fraud_detection/config.yml
 src/fraud_detection/data.py
 src/fraud_detection/data_profiling.py
 src/fraud_detection/drift.py
-src/fraud_detection/evaluate.py
+src/fraud_detection/evaluate.py src/fraud_detection/evaluations.py
 src/fraud_detection/features.py
 src/fraud_detection/models.py
 src/fraud_detection/monitor.py

@@ -8,24 +8,17 @@ from typing import Any
 
 import mlflow
 import pandas as pd
-from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from . import data, registry, sandbox, tables
+from . import data, evaluations, registry, sandbox, tables
 from .config import load_config
 from .evaluate import assess
 from .features import FEATURES
 from .task import run
 
 logger = logging.getLogger(__name__)
-
-
-EVALUATIONS = """
-    run_date DATE, environment STRING, model_version INT, compared_version INT, metric STRING, value DOUBLE,
-    validation_status STRING, evidence STRING
-"""
 
 
 class GateError(RuntimeError):
@@ -82,21 +75,6 @@ def acceptance(spark: SparkSession, folder: Path, holdout: pd.DataFrame) -> tupl
         return {}, [f"the model does not load or score here: {type(error).__name__}: {cause}"]
 
 
-def has_passed(spark: SparkSession, schema: str, version: ModelVersion) -> bool:
-    """Tell whether the gate let `version` pass, with the result that its tags show and with the files that it has now.
-
-    Tags alone do not say so: whoever may approve may write them. The table `<schema>.evaluations` is the gate's own.
-    """
-    table = f"{schema}.evaluations"
-    if not tables.exists(spark, table) or "evidence" not in tables.read(spark, table).columns:
-        return False
-    passed = (F.col("evidence") == registry.evidence(version)) & (F.col("validation_status") == "PASSED")
-    if tables.read(spark, table).where(passed).isEmpty():
-        return False
-    with registry.downloaded(version.name, str(version.version)) as folder:
-        return registry.files_sha256(folder) == version.tags["files_sha256"]
-
-
 def validate(
     source_table: str,
     schema: str,
@@ -127,7 +105,7 @@ def validate(
     if (
         registry.is_approved(challenger)
         and json.loads(challenger.tags["validation_results"])["champion_version"] == rival
-        and has_passed(spark, schema, challenger)
+        and evaluations.has_passed(spark, schema, challenger)
     ):
         logger.info("version %s of %s has passed, and is approved", version, model)
         return
@@ -178,7 +156,7 @@ def validate(
     ]
     if record:
         mine = (F.col("run_date") == F.lit(run_date)) & (F.col("model_version") == int(version))
-        tables.replace(spark.createDataFrame(record, EVALUATIONS), f"{schema}.evaluations", mine)
+        tables.replace(spark.createDataFrame(record, evaluations.COLUMNS), f"{schema}.evaluations", mine)
     registry.tag(
         client,
         challenger,

@@ -4,9 +4,8 @@ import logging
 
 from pyspark.sql import functions as F
 
-from . import registry, tables
+from . import evaluations, registry, tables
 from .task import run
-from .validate import has_passed
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ def activate(
         registry.check(client, model, version, approval_required)
         candidate, champion = registry.get(client, model, version), registry.find(client, model, registry.CHAMPION)
         serves = champion is not None and champion.version == candidate.version
-        if not serves and not has_passed(spark, schema, candidate):
+        if not serves and not evaluations.has_passed(spark, schema, candidate):
             raise registry.RegistryError(
                 f"Version {version} of {model} is not what passed the gate: its files or its tags were changed since. "
                 "Start its release again."

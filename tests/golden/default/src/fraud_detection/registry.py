@@ -12,7 +12,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import mlflow
-from databricks.sdk import WorkspaceClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -75,6 +74,8 @@ def connect() -> MlflowClient:
 def signed_in() -> str:
     """Return who this process is to the registry: a user or a service principal of the workspace, or of the laptop."""
     if mlflow.get_registry_uri().startswith("databricks"):
+        from databricks.sdk import WorkspaceClient  # importing it takes a second, in each task that uses the registry
+
         return str(WorkspaceClient().current_user.me().user_name)
     return getpass.getuser()
 
@@ -166,6 +167,11 @@ def files_sha256(folder: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def has_gate_result(version: ModelVersion) -> bool:
+    """Tell whether the gate has decided on `version`, and recorded all that an approval needs."""
+    return set(GATE_RESULT) <= version.tags.keys()
+
+
 def evidence(version: ModelVersion, result: Mapping[str, str] | None = None) -> str:
     """Return what stands for a version and all that its gate found: the SHA-256 of its name, number and gate result.
 
@@ -216,9 +222,8 @@ def approve(client: MlflowClient, version: ModelVersion, by: str, reason: str) -
 def is_approved(version: ModelVersion) -> bool:
     """Tell whether `version` is approved as it is now, with what its gate has found."""
     tags = version.tags
-    if tags.get("approval") != "Approved" or any(name not in tags for name in GATE_RESULT):
-        return False
-    return tags.get("approved_evidence") == evidence(version)
+    approved = tags.get("approval") == "Approved" and has_gate_result(version)
+    return approved and tags.get("approved_evidence") == evidence(version)
 
 
 @contextmanager

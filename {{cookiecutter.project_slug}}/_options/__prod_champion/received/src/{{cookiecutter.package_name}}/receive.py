@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import mlflow
@@ -67,7 +66,7 @@ def seen(source: ModelVersion) -> dict[str, str]:
 
     An approval that is given before the copy is tested here is held against this.
     """
-    if any(name not in source.tags for name in registry.GATE_RESULT):
+    if not registry.has_gate_result(source):
         return {}
     return {"source_evidence": registry.evidence(source), "source_files_sha256": source.tags["files_sha256"]}
 
@@ -112,8 +111,9 @@ def receive(
         version = find_copy(client, model, source) or client.create_model_version(
             model, f"models:/{source.name}/{source.version}", tags=tags_of_copy(source)
         )
-        if not seen(source).items() <= version.tags.items():  # its gate has decided anew since it was copied
-            registry.tag(client, version, **seen(source))
+        shown = seen(source)
+        if not shown.items() <= version.tags.items():  # its gate has decided anew since it was copied
+            registry.tag(client, version, **shown)
         logger.info("version %s of %s is %s of %s", version.version, model, source.version, source.name)
 
     holders = (registry.find(client, model, alias) for alias in (registry.CHAMPION, registry.CHALLENGER))
@@ -134,18 +134,16 @@ def carry_over(source: Target, target: Target, source_version: str) -> str:
     Raises:
         RegistryError: as `find_source`.
     """
-    with TemporaryDirectory() as folder:
-        client = source.connect()
-        version = find_source(client, source.model, source_version)
-        artifacts = mlflow.artifacts.download_artifacts(f"models:/{source.model}/{version.version}", dst_path=folder)
-
+    client = source.connect()
+    version = find_source(client, source.model, source_version)
+    with registry.downloaded(source.model, str(version.version)) as files:
         client = target.connect()
         found = find_copy(client, target.model, version)
         if found is not None:
             return str(found.version)
         mlflow.set_experiment(target.resources["experiments"]["experiment"]["name"])
         with mlflow.start_run(run_name=f"receive version {version.version} of {source.model}") as active:
-            mlflow.log_artifacts(artifacts, "model")
+            mlflow.log_artifacts(str(files), "model")
         uri = f"runs:/{active.info.run_id}/model"
         return str(mlflow.register_model(uri, target.model, tags=tags_of_copy(version)).version)
 
