@@ -372,31 +372,46 @@ def possible() -> list[dict[str, Any]]:
     return contexts()
 
 
-def overlays() -> dict[tuple[str, str], set[str]]:
-    """Return the files of each overlay, by (question, answer)."""
-    return {
-        (folder.parent.name, folder.name): set(files(folder))
-        for folder in sorted(OPTIONS.glob("*/*"))
-        if folder.is_dir()
-    }
+Choice = tuple[tuple[str, str], ...]  # questions and answers; an overlay inside another one needs both
+
+
+def overlays(options: Path = OPTIONS, outer: Choice = ()) -> dict[Choice, set[str]]:
+    """Return the files of each overlay, by what chooses it."""
+    found: dict[Choice, set[str]] = {}
+    for folder in sorted(options.glob("*/*")):
+        choice = (*outer, (folder.parent.name, folder.name))
+        found[choice] = {name for name in files(folder) if not name.startswith("_options/")}
+        found |= overlays(folder / "_options", choice)
+    return found
+
+
+def chosen(choice: Choice, possible: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [context for context in possible if all(context[question] == answer for question, answer in choice)]
 
 
 def test_every_overlay_belongs_to_a_question_and_an_answer(possible: list[dict[str, Any]]) -> None:
     assert overlays()
-    assert not [path for path in OPTIONS.iterdir() if path.is_file()]
-    for question, answer in overlays():
-        assert question in COOKIECUTTER and question not in ("__prompts__", "_copy_without_render"), question
-        assert answer in {context[question] for context in possible}, f"{question} is never {answer}"
+    for choice in overlays():
+        for question, _ in choice:
+            assert question in COOKIECUTTER and question not in ("__prompts__", "_copy_without_render"), question
+        assert chosen(choice, possible), f"{choice} is never chosen"
+
+
+def test_every_file_below_options_belongs_to_an_overlay() -> None:
+    """What stands elsewhere would be dropped without a word."""
+    assert sum(map(len, overlays().values())) == len(files(OPTIONS))
+    in_none = {name for names in overlays().values() for name in names if "_options" in name.split("/")}
+    assert not in_none
 
 
 def test_overlays_do_not_meet(possible: list[dict[str, Any]]) -> None:
     base = {name for name in files(TEMPLATE) if not name.startswith("_options/")}
-    for (question, answer), names in overlays().items():
-        assert names, f"_options/{question}/{answer} is empty"
-        assert not names & base, f"_options/{question}/{answer} hides files of every project"
+    for choice, names in overlays().items():
+        assert names, f"{choice} has no files"
+        assert not names & base, f"{choice} hides files of every project"
     for (one, its_files), (other, other_files) in combinations(overlays().items(), 2):
-        together = [context for context in possible if context[one[0]] == one[1] and context[other[0]] == other[1]]
-        assert not (together and its_files & other_files), f"{one} and {other} write {its_files & other_files}"
+        both = its_files & other_files
+        assert not (both and chosen(one + other, possible)), f"{one} and {other} write {both}"
 
 
 def rendered_through() -> dict[str, str]:
