@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment
 from jinja2.ext import Extension
 
 ROOT = Path(__file__).resolve().parent
@@ -25,6 +26,25 @@ def strings(value: Any) -> Iterator[str]:
             yield from strings(element)
         if isinstance(value, dict):
             yield from strings(list(value.values()))
+
+
+class Reference:
+    """A dynamic value reference of Databricks, such as `{{job.parameters.days}}`: rendered, it stays as it is."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __getattr__(self, name: str) -> "Reference":
+        return Reference(f"{self.path}.{name}")
+
+    def __str__(self) -> str:
+        return "{{" + self.path + "}}"
+
+
+class References(Extension):
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        environment.globals.update({name: Reference(name) for name in ("job", "tasks")})
 
 
 class OwnCode(Extension):
