@@ -479,6 +479,55 @@ def test_files_compare_with_answers_that_exist(possible: list[dict[str, Any]]) -
                     assert constant.value in answers, f"{name}:{node.lineno}: {variable} is never {constant.value}"
 
 
+def chosen_with(name: str, possible: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return those variables with which a file of the template reaches a project."""
+    while overlay := re.match(r"_options/([^/]+)/([^/]+)/(.*)", name):
+        possible, name = chosen(((overlay[1], overlay[2]),), possible), overlay[3]
+    return possible
+
+
+def test_tables_have_every_answer(possible: list[dict[str, Any]]) -> None:
+    fragments = {f"../templates/{name}": text for name, text in text_files(ROOT / "templates").items()}
+    for name, text in (rendered_through() | fragments).items():
+        for node in JINJA.parse(text).find_all(jinja2.nodes.Getitem):
+            if isinstance(node.node, jinja2.nodes.Dict):
+                (variable,) = variables(node.arg)
+                given = {pair.key.as_const() for pair in node.node.items}
+                # Where there is no provider, there is often nothing to say.
+                needed = {context[variable] for context in chosen_with(name, possible)} - {"none"}
+                assert needed <= given, f"{name}:{node.lineno} has no words for {variable}: {needed - given}"
+                known = {context[variable] for context in possible}
+                assert given <= known, f"{name}:{node.lineno}: {variable} is never {given - known}"
+
+
+# What an answer needs besides its tables; a rendering refuses, or a page has a dead link, where one is missing.
+NEEDED = {
+    "ci_provider": ("_options/ci_provider/{}/environments/provider.py", "_options/ci_provider/{}/docs/releasing.md"),
+    "compute": ("_options/compute/{}/resources/compute.yml", "_options/compute/{}/docs/compute.md"),
+    "deployment_pattern": ("_options/deployment_pattern/{}/local/lifecycle.py",),
+}
+
+
+@pytest.mark.parametrize("question", NEEDED)
+def test_every_answer_has_its_files(question: str) -> None:
+    needed = [TEMPLATE / file.format(answer) for file in NEEDED[question] for answer in CHOICES[question]]
+    if question == "compute":
+        needed += [ROOT / "templates" / "compute" / f"{answer}.jinja" for answer in CHOICES[question]]
+    assert not [str(file.relative_to(ROOT)) for file in needed if not file.is_file()]
+
+
+def test_the_form_in_the_browser_offers_every_answer() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "render.yml").read_text(encoding="utf-8"))
+    inputs = workflow[True]["workflow_dispatch"]["inputs"]  # YAML reads `on` as true
+    assert {name: field["options"] for name, field in inputs.items() if "options" in field} == CHOICES
+
+
+def test_every_provider_is_known_to_the_tests() -> None:
+    assert list(CI_FILES) == CHOICES["ci_provider"]
+    set_up = TEMPLATE / "_options" / "ci_provider"
+    assert not [ci for ci in CI_FILES if ci != "none" and not (set_up / ci / "docs" / "cicd-setup.md").is_file()]
+
+
 def test_the_table_of_patterns_is_complete() -> None:
     table = COOKIECUTTER["__champion_is"]
     assert list(table) == PATTERNS
