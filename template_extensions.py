@@ -28,12 +28,33 @@ def strings(value: Any) -> Iterator[str]:
             yield from strings(list(value.values()))
 
 
-class OwnCode(Extension):
+class Reference:
+    """A dynamic value reference of Databricks, such as `{{job.parameters.days}}`: rendered, it stays as it is."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __getattr__(self, name: str) -> "Reference":
+        return Reference(f"{self.path}.{name}")
+
+    def __str__(self) -> str:
+        return "{{" + self.path + "}}"
+
+
+class OfThisVersion(Extension):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         # `cruft update` renders two versions of the template in one process: the other one has code of its own.
         sys.modules.pop(__name__, None)
 
+
+class References(OfThisVersion):
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        environment.globals.update({name: Reference(name) for name in ("job", "tasks")})
+
+
+class OwnCode(OfThisVersion):
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
         """Return the text as it is.
 

@@ -90,28 +90,28 @@ def code_problems(project: Path, resources: dict[str, dict[str, Any]]) -> list[s
     (package,) = (path.parent for path in project.glob("src/*/__init__.py"))
     for target, found in resources.items():
         for key, job in found["jobs"].items():
+            given = {parameter["name"] for parameter in job["parameters"]}
+            taken: set[str] = set()
             for task in job["tasks"]:
                 if wheel := task.get("python_wheel_task"):
                     name = wheel["entry_point"]
                     used.add(name)
                     if entry_points.get(name) != f"{package.name}.{name}:main":
                         problems.append(f"{target} {key}: pyproject.toml has no entry point {name}")
-                    elif wheel["named_parameters"].keys() != parameters_of(package / f"{name}.py"):
+                        continue
+                    # Databricks hands the parameters of the job to each task that has named ones itself.
+                    own, needed = wheel["named_parameters"].keys(), parameters_of(package / f"{name}.py")
+                    taken |= needed
+                    if not own or not own <= needed <= own | given:
                         problems.append(f"{target} {key}: parameters of {name} differ from its function's")
                 if call := task.get("run_job_task"):
                     called = list(found["jobs"].values())[call["job_id"] - 1]  # a number, see `declared`
                     # Databricks adds the parameters of the job itself.
-                    handed = call["job_parameters"].keys() | {parameter["name"] for parameter in job["parameters"]}
+                    handed = call["job_parameters"].keys() | given
                     unknown = handed - {parameter["name"] for parameter in called["parameters"]}
                     problems += [f"{target} {key}.{task['task_key']}: {name} is not declared" for name in unknown]
-            given = {parameter["name"] for parameter in job["parameters"]}
             asked = set(re.findall(r"\{\{job\.parameters\.(\w+)\}\}", " ".join(text for _, text in strings(job))))
-            # Databricks sets it over the parameter of the same name of a task, which then need not ask for it.
-            wheels = (task.get("python_wheel_task", {}) for task in job["tasks"])
-            stood_over = {name for wheel in wheels for name in wheel.get("named_parameters", {})}
-            problems += [
-                f"{target} {key}: parameter {name}" for name in sorted(asked - given | given - asked - stood_over)
-            ]
+            problems += [f"{target} {key}: parameter {name}" for name in sorted(asked - given | given - asked - taken)]
     return problems + [f"no job uses the entry point {name}" for name in sorted(entry_points.keys() - used)]
 
 
