@@ -15,13 +15,11 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Bake
-from cookiecutter.generate import generate_context
 from cookiecutter.main import cookiecutter
-from cookiecutter.prompt import prompt_for_config
 from helpers import (
+    CHOICES,
     COOKIECUTTER,
     PATTERNS,
-    QUESTIONS,
     ROOT,
     TEMPLATE,
     YAMLLINT,
@@ -30,6 +28,7 @@ from helpers import (
     render_hook,
     run,
 )
+from product import context_of
 
 OPTIONS = TEMPLATE / "_options"
 DEFAULT_FILES = """
@@ -359,12 +358,7 @@ def test_a_page_tells_the_story_of_its_own_pattern(answers: dict[str, str], bake
 
 def contexts() -> list[dict[str, Any]]:
     """Return all variables for each combination of answers of the questions with choices."""
-    choices = {name: answers for name, answers in QUESTIONS.items() if isinstance(answers, list)}
-    file = str(ROOT / "cookiecutter.json")
-    return [
-        dict(prompt_for_config(generate_context(context_file=file, extra_context=dict(chosen)), no_input=True))
-        for chosen in (zip(choices, answers, strict=True) for answers in product(*choices.values()))
-    ]
+    return [context_of(dict(zip(CHOICES, answers, strict=True))) for answers in product(*CHOICES.values())]
 
 
 @pytest.fixture(scope="session")
@@ -437,7 +431,7 @@ def test_the_name_of_a_pattern_decides_nothing() -> None:
 
 def test_the_hooks_need_nothing_installed() -> None:
     for hook in ("pre_gen_project.py", "post_gen_project.py"):
-        tree = ast.parse(render_hook(hook, contexts()[0]))
+        tree = ast.parse(render_hook(hook, context_of({})))
         modules = {
             name.split(".")[0]
             for node in ast.walk(tree)
@@ -479,9 +473,7 @@ def test_rendering_over_a_project_gives_the_same(answers: dict[str, str], bake_a
 @every_combination
 def test_the_last_hook_may_run_twice(answers: dict[str, str], bake: Bake, tmp_path: Path) -> None:
     project = bake(**answers)
-    context = prompt_for_config(
-        generate_context(context_file=str(ROOT / "cookiecutter.json"), extra_context=dict(answers)), no_input=True
-    )
+    context = context_of(answers)
     copy = tmp_path / project.name
     shutil.copytree(project, copy)
     hook = tmp_path / "post_gen_project.py"
