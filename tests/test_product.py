@@ -57,9 +57,9 @@ class Rendered:
 
 def expected_files(combination: dict[str, str]) -> set[str]:
     ci = combination["ci_provider"]
-    found = {name for name in DEFAULT_FILES.split() if not name.startswith(CI_FILES["github-actions"])}
+    found = {name for name in DEFAULT_FILES if not name.startswith(CI_FILES["github-actions"])}
     if ci == "github-actions":
-        found |= {name for name in DEFAULT_FILES.split() if name.startswith(CI_FILES[ci])}
+        found |= {name for name in DEFAULT_FILES if name.startswith(CI_FILES[ci])}
     if ci == "none":
         found -= {"docs/cicd-setup.md"}
     if ci in ("none", "azure-devops"):  # they read no file CODEOWNERS

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from conftest import Bake
 from deltalake import DeltaTable
-from helpers import PATTERNS, TARGETS, commit, lock, run
+from helpers import PATTERNS, TARGETS, commit, lock, run, sync
 
 pytestmark = pytest.mark.slow
 
@@ -126,7 +126,7 @@ def project(request: pytest.FixtureRequest, bake_anew: Bake) -> Project:
     compute = "classic" if request.param == "deploy-model" else "serverless"
     root = bake_anew(deployment_pattern=request.param, compute=compute)
     made = Project(request.param, root, commit(root))
-    made.run("uv", "sync")
+    sync(root)
     return made
 
 
