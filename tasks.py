@@ -74,7 +74,7 @@ FAST = ("test_rendered", "test_questions", "test_patterns", "test_bundle", "test
 
 
 def test_fast(*arguments: str) -> None:
-    """Check the style, and in less than a minute what is rendered. It is for each commit; `test` is for the last one."""
+    """Check the style, and in less than a minute what is rendered: for each commit."""
     test("-m", "not slow", *(str(Path("tests", f"{name}.py")) for name in FAST), *arguments)
 
 

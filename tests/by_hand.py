@@ -92,9 +92,8 @@ class Desk(Provider):
         return self.token
 
     def commands(self) -> list[str]:
-        """Leave out what the checks ask, and the name of a source that is the usual one."""
-        lines = [line for line in super().commands() if not re.match("databricks bundle (validate|plan) ", line)]
-        return [re.sub(r" --source (dev|staging)\b", "", line) for line in lines]
+        """Leave out what the checks ask."""
+        return [line for line in super().commands() if not re.match("databricks bundle (validate|plan) ", line)]
 
     @property
     def approver_of_code(self) -> str:

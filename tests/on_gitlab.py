@@ -205,7 +205,9 @@ class GitLab(Provider):
     def check_identities(self, request: bool = False) -> None:
         """GitLab gives each environment its own variable, so the names are checked in the files: see test_gitlab.py."""
         for call in self.calls:
-            reaches = call.command.startswith(("databricks ", "models ")) and not call.line.startswith(INSTALLS)
+            if call.line.startswith(INSTALLS):
+                continue
+            reaches = call.command.startswith(("databricks ", "models "))
             identity = "merge-request-id" if request else "client-id"
             assert call.environment.get("DATABRICKS_AUTH_TYPE") == ("env-oidc" if reaches else None), call
             if reaches or request:

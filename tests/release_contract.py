@@ -134,6 +134,10 @@ class Provider(StandIns):
         """
         raise NotImplementedError
 
+    def received(self, text: str) -> str:
+        """Return what a program gets of a text that somebody typed."""
+        return text
+
     def ran(self, succeeded: bool, said: str) -> Ran:
         """Return what this event called."""
         return Ran(succeeded, self.commands(), said)

@@ -34,9 +34,12 @@ NOTED = ("DATABRICKS_", "BUNDLE_VAR_", "SYSTEM_ACCESSTOKEN", "GH_", "GITHUB_JOB"
 
 
 def normal(line: str) -> str:
-    """Return a call as it counts: without the `uv run` before `models`, and with its options in one order."""
+    """Return a call as it counts: without the `uv run` before `models`, and with its options in one order.
+
+    People name the environment that a model comes from, pipelines leave that to the bundle.
+    """
     name, *options = re.sub("^uv run (--locked )?(--no-default-groups )?(?=models )", "", line).split(" --")
-    return " --".join([name, *sorted(options)])
+    return " --".join([name, *sorted(option for option in options if not option.startswith("source "))])
 
 
 @dataclass
