@@ -57,9 +57,9 @@ class Rendered:
 
 def expected_files(combination: dict[str, str]) -> set[str]:
     ci = combination["ci_provider"]
-    found = {name for name in DEFAULT_FILES.split() if not name.startswith(CI_FILES["github-actions"])}
+    found = {name for name in DEFAULT_FILES if not name.startswith(CI_FILES["github-actions"])}
     if ci == "github-actions":
-        found |= {name for name in DEFAULT_FILES.split() if name.startswith(CI_FILES[ci])}
+        found |= {name for name in DEFAULT_FILES if name.startswith(CI_FILES[ci])}
     if ci == "none":
         found -= {"docs/cicd-setup.md"}
     if ci in ("none", "azure-devops"):  # they read no file CODEOWNERS
@@ -115,13 +115,11 @@ def code_problems(project: Path, resources: dict[str, dict[str, Any]]) -> list[s
     return problems + [f"no job uses the entry point {name}" for name in sorted(entry_points.keys() - used)]
 
 
-def bundle_problems(project: Path) -> list[str]:
+def bundle_problems(project: Path, config: dict[str, Any], resources: dict[str, dict[str, Any]]) -> list[str]:
     """Hold the bundle of every target against the typed models, its variables and the code."""
-    config = bundle_files(project)
     variables = {name for file in config.values() for name in file.get("variables", {})}
     used = set(re.findall(r"\$\{var\.(\w+)", " ".join(text for _, text in strings(config))))
     problems = [f"variable {name} is not declared, or not used" for name in sorted(variables ^ used)]
-    resources = {target: declared(project, target) for target in TARGETS}  # fails on what is not defined
     for target, found in resources.items():
         for kind, by_key in found.items():
             for key, resource in by_key.items():
@@ -132,11 +130,10 @@ def bundle_problems(project: Path) -> list[str]:
     return problems + code_problems(project, resources)
 
 
-def schema_complaints(project: Path) -> list[str]:
+def schema_complaints(config: dict[str, Any], resources: dict[str, dict[str, Any]]) -> list[str]:
     """Hold the bundle files, and the merged resources of every target, against the official schema."""
-    merged = [{"bundle": {"name": "project"}, "resources": declared(project, target)} for target in TARGETS]
-    parts = (*bundle_files(project).values(), *merged)
-    return [complaint for part in parts for complaint in complaints(official_schema(), part)]
+    merged = [{"bundle": {"name": "project"}, "resources": found} for found in resources.values()]
+    return [complaint for part in (*config.values(), *merged) for complaint in complaints(official_schema(), part)]
 
 
 # Problems and complaints by the digest of bundle and code, which CI providers have in common.
@@ -154,7 +151,10 @@ def look_at(combination: dict[str, str], folder: Path) -> Rendered:
     bundle = {name: data for name, data in content.items() if name.startswith(("databricks.yml", "resources/", "src/"))}
     digest = hash_of(bundle)
     if digest not in CHECKED:
-        CHECKED[digest] = bundle_problems(project), schema_complaints(project) if HAS_SCHEMA else []
+        config = bundle_files(project)
+        resources = {target: declared(project, target) for target in TARGETS}  # fails on what is not defined
+        complaints_of_schema = schema_complaints(config, resources) if HAS_SCHEMA else []
+        CHECKED[digest] = bundle_problems(project, config, resources), complaints_of_schema
     shutil.rmtree(folder)
     problems_of_bundle, complaints_of_schema = CHECKED[digest]
     return Rendered(combination, hash_of(content), problems + problems_of_bundle, complaints_of_schema)
@@ -202,6 +202,6 @@ def test_every_answer_counts(rendered: list[Rendered]) -> None:
 
 
 @pytest.mark.parametrize("number", range(0, len(combinations()), 61))
-def test_rendering_in_process_gives_what_the_command_gives(number: int, bake: Bake, tmp_path: Path) -> None:
+def test_rendering_in_process_gives_what_the_command_gives(number: int, bake: Bake, bake_anew: Bake) -> None:
     given = answers(combinations()[number])
-    assert files(render(given, tmp_path)) == files(bake(**given))
+    assert files(bake(**given)) == files(bake_anew(**given))
