@@ -13,7 +13,7 @@ Days = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rows = Annotated[int, Field(ge=1)]
 
-# What is measured and fitted on one machine takes no more rows than this, in a few GB, unless `max_rows` says otherwise.
+# One machine with a few GB of memory holds so many rows.
 MAX_ROWS = 1_000_000
 
 

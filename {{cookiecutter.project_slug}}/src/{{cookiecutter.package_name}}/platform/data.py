@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import accumulate
 from typing import Any
 
 import pandas as pd
@@ -129,18 +130,17 @@ class Part:
         """
         frame = self.frame
         if self.rows > most:
-            taken = 0
             # Counted, because some values have many more rows than others.
-            for full, count in sorted(frame.groupBy(bucket(by)).count().collect()):
-                if taken + count > most:
-                    break
-                taken += count
-            if not taken:
-                raise ValueError(f"{most} is too small a part of {self.rows} rows: raise max_rows in problem/config.yml.")
-            frame = frame.where(bucket(by) < full)
-            logger.info("max_rows is %d: %d of %d rows are taken", most, taken, self.rows)
+            counts = sorted(frame.groupBy(bucket(by)).count().collect())
+            totals = accumulate(count for _, count in counts)
+            fitting = [number for (number, _), total in zip(counts, totals, strict=True) if total <= most]
+            if not fitting:
+                raise ValueError(f"max_rows in problem/config.yml is {most}, too little of {self.rows} rows: raise it.")
+            frame = frame.where(bucket(by) <= fitting[-1])
         order = [role for role in (source.TIME, source.KEY) if role]
-        return frame.orderBy(*order).select(*columns).toPandas()
+        taken = frame.orderBy(*order).select(*columns).toPandas()
+        logger.info("took %d of %d rows", len(taken), self.rows)
+        return taken
 
 
 def split(rows: DataFrame) -> tuple[Part, Part]:
