@@ -18,7 +18,6 @@ import pytest
 import yaml
 from conftest import Bake
 from cookiecutter.exceptions import UndefinedVariableInTemplate
-from cookiecutter.generate import generate_context
 from cookiecutter.main import cookiecutter
 from golden_tree import GOLDEN
 from helpers import (
