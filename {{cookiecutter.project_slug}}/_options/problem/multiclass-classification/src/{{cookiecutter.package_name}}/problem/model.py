@@ -54,7 +54,7 @@ def fit(training: pd.DataFrame, parameters: dict[str, Any]) -> Pipeline:
         make_column_transformer((encoder, CATEGORICAL), ("passthrough", NUMERIC)),
         HistGradientBoostingClassifier(**parameters, categorical_features=list(range(len(CATEGORICAL)))),
     )
-    return estimator.fit(training[FEATURES], training[LABEL])
+    return estimator.fit(training[FEATURES], training[LABEL].map(CLASSES.index))
 
 
 def prediction(raw: np.ndarray) -> pd.DataFrame:

@@ -23,7 +23,7 @@ TIME: str | None = "alarm_time"  # when it happened, in UTC; None: the table is 
 LABEL = "fault"  # what is predicted; null while nobody knows
 LABEL_TIME: str | None = "inspection_time"  # when the label became known, in UTC; None: it counts at once
 
-# What a label can be, in alphabetical order: so are the columns of the probabilities that scikit-learn returns.
+# What a label can be. An estimator learns the position in this list, and so orders its probabilities.
 CLASSES = ["bearing", "blockage", "leak", "none"]
 
 # What every row obeys: a sentence, and the SQL that is true for a good row. These need no rule: KEY is unique and never
