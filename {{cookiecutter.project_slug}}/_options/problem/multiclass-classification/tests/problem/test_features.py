@@ -15,7 +15,7 @@ def alarms(*rows: tuple[str, str, float]) -> pd.DataFrame:
         alarm_time=pd.to_datetime(frame["alarm_time"]),
         pump_model="heavy",
         site="mine",
-        speed=1450.0,
+        rotation=1450.0,
         temperature=50.0,
         pressure=5.0,
         power=9.0,

@@ -26,9 +26,9 @@ def test_inspections_come_a_week_later(calm: pd.DataFrame) -> None:
 
 
 def test_drift_slows_the_pumps(calm: pd.DataFrame) -> None:
-    edges = np.quantile(calm["speed"], np.linspace(0.1, 0.9, 9))
+    edges = np.quantile(calm["rotation"], np.linspace(0.1, 0.9, 9))
 
     def shares(rows: pd.DataFrame) -> np.ndarray:
-        return np.bincount(np.searchsorted(edges, rows["speed"]), minlength=10) / len(rows)
+        return np.bincount(np.searchsorted(edges, rows["rotation"]), minlength=10) / len(rows)
 
     assert psi(shares(calm), shares(generate(START, END, 500, seed=1, drift=True))) > 0.25

@@ -14,7 +14,7 @@ def parcels(*rows: tuple[str, str, float]) -> pd.DataFrame:
         parcel_id=[f"p{number}" for number in range(len(rows))],
         handed_in_at=pd.to_datetime(frame["handed_in_at"]),
         distance=100.0,
-        service="express",
+        shipping="express",
         carrier="red",
         destination="city",
     )

@@ -24,7 +24,7 @@ def test_every_parcel_arrives_before_its_delivery_is_confirmed(calm: pd.DataFram
 
 
 def test_express_and_short_ways_are_faster(calm: pd.DataFrame) -> None:
-    hours = calm.groupby("service")["delivery_hours"].mean()
+    hours = calm.groupby("shipping")["delivery_hours"].mean()
     assert hours["express"] < 0.7 * hours["standard"]
     assert calm["delivery_hours"].corr(calm["distance"]) > 0.3
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-NUMERIC = ["speed", "vibration", "temperature", "pressure", "power", "vibration_to_pump_mean", "pump_alarms_1d"]
+NUMERIC = ["rotation", "vibration", "temperature", "pressure", "power", "vibration_to_pump_mean", "pump_alarms_1d"]
 CATEGORICAL = ["pump_model", "site"]
 FEATURES = NUMERIC + CATEGORICAL
 

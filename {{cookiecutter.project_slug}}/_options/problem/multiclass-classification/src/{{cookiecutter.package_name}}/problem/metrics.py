@@ -36,14 +36,14 @@ def counts(labels: pd.Series) -> dict[str, float]:
     return {"rarest_class": float(labels.value_counts().reindex(CLASSES, fill_value=0).min())}
 
 
-def _confusion(axes: Axes, labels: pd.Series, prediction: pd.DataFrame) -> None:
+def _confusion(labels: pd.Series, prediction: pd.DataFrame, axes: Axes) -> None:
     """Draw which share of each fault is predicted as which."""
     ConfusionMatrixDisplay.from_predictions(
         labels, prediction["predicted_fault"], labels=CLASSES, normalize="true", colorbar=False, ax=axes
     )
 
 
-def _calibration(axes: Axes, labels: pd.Series, prediction: pd.DataFrame) -> None:
+def _calibration(labels: pd.Series, prediction: pd.DataFrame, axes: Axes) -> None:
     """Draw how often the predicted fault is the true one, for each probability that it was given."""
     right = labels.to_numpy() == prediction["predicted_fault"].to_numpy()
     highest = prediction[PROBABILITIES].max(axis=1).to_numpy()
@@ -51,8 +51,8 @@ def _calibration(axes: Axes, labels: pd.Series, prediction: pd.DataFrame) -> Non
     axes.set(xlabel="probability of the predicted fault", ylabel="share that is right")
 
 
-# Drawn for each new model: axes, labels and predictions of the holdout.
-PLOTS: dict[str, Callable[[Axes, pd.Series, pd.DataFrame], object]] = {
+# Drawn for each new model: labels and predictions of the holdout, on axes.
+PLOTS: dict[str, Callable[[pd.Series, pd.DataFrame, Axes], object]] = {
     "confusion_matrix": _confusion,
     "calibration": _calibration,
 }

@@ -65,7 +65,7 @@ def _day(day: date, rows: int, seed: int, drift: bool) -> pd.DataFrame:
             "alarm_time": time,
             "pump_model": np.array(MODELS)[model[pump]],
             "site": np.array(SITES)[site[pump]],
-            "speed": np.round(1450 * pace + rng.normal(0, 40, rows)),
+            "rotation": np.round(1450 * pace + rng.normal(0, 40, rows)),
             "vibration": np.round(usual_vibration[pump] * pace * shake * rng.lognormal(0, 0.2, rows), 2),
             "temperature": np.round(usual_temperature[pump] + heat + rng.normal(0, 3, rows), 1),
             "pressure": np.round(4.5 + model[pump] * 1.5 + push + rng.normal(0, 0.5, rows), 2).clip(0),

@@ -7,7 +7,7 @@ COLUMNS = {
     "alarm_time": "timestamp",
     "pump_model": "string",
     "site": "string",
-    "speed": "double",  # revolutions per minute
+    "rotation": "double",  # revolutions per minute
     "vibration": "double",  # mm/s
     "temperature": "double",  # degrees Celsius, of the bearing
     "pressure": "double",  # bar, at the outlet
@@ -30,7 +30,7 @@ CLASSES = ["bearing", "blockage", "leak", "none"]
 # null, nor is TIME, and LABEL_TIME is not before TIME.
 RULES = {
     **{f"{column} is never null": f"{column} IS NOT NULL" for column in ("pump_id", "pump_model", "site")},
-    "speed lies between 0 and 5000": "speed BETWEEN 0 AND 5000",
+    "rotation lies between 0 and 5000": "rotation BETWEEN 0 AND 5000",
     "vibration lies between 0 and 100": "vibration BETWEEN 0 AND 100",
     "temperature lies between -50 and 250": "temperature BETWEEN -50 AND 250",
     "pressure lies between 0 and 50": "pressure BETWEEN 0 AND 50",

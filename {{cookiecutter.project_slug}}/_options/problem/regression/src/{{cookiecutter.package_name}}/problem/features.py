@@ -6,7 +6,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 NUMERIC = ["weight", "distance", "hour_of_day", "day_of_week", "sender_parcels_1d", "weight_to_sender_mean"]
-CATEGORICAL = ["service", "carrier", "destination"]
+CATEGORICAL = ["shipping", "carrier", "destination"]
 FEATURES = NUMERIC + CATEGORICAL
 
 # How far back the features of one row look.

@@ -34,10 +34,10 @@ def counts(labels: pd.Series) -> dict[str, float]:
     return {}
 
 
-def _display(kind: str) -> Callable[[Axes, pd.Series, pd.DataFrame], object]:
+def _display(kind: str) -> Callable[[pd.Series, pd.DataFrame, Axes], object]:
     """Return a function that draws the labels, or the residuals, over the predictions."""
 
-    def draw(axes: Axes, labels: pd.Series, prediction: pd.DataFrame) -> None:
+    def draw(labels: pd.Series, prediction: pd.DataFrame, axes: Axes) -> None:
         predicted = prediction["predicted_hours"].to_numpy()
         PredictionErrorDisplay.from_predictions(
             labels.to_numpy(), predicted, kind=kind, subsample=2000, random_state=7, scatter_kwargs={"s": 4}, ax=axes
@@ -46,7 +46,7 @@ def _display(kind: str) -> Callable[[Axes, pd.Series, pd.DataFrame], object]:
     return draw
 
 
-# Drawn for each new model: axes, labels and predictions of the holdout.
+# Drawn for each new model: labels and predictions of the holdout, on axes.
 PLOTS = {
     "actual_against_predicted": _display("actual_vs_predicted"),
     "residuals": _display("residual_vs_predicted"),

@@ -39,7 +39,7 @@ def _day(day: date, rows: int, seed: int, drift: bool) -> pd.DataFrame:
     carrier = np.where(rng.random(rows) < 0.85, usual_carrier[sender], rng.choice(CARRIERS, rows))
     weight = usual_weight[sender] * rng.lognormal(0, 0.5, rows)
     distance = rng.gamma(2.0, 110, rows) + 3
-    service = rng.choice(["standard", "express"], rows, p=[0.75, 0.25])
+    shipping = rng.choice(["standard", "express"], rows, p=[0.75, 0.25])
     destination = rng.choice(list(DESTINATIONS), rows, p=[0.45, 0.3, 0.2, 0.05])
     if drift:
         carrier = np.where(rng.random(rows) < 0.5, "violet", carrier)
@@ -47,7 +47,7 @@ def _day(day: date, rows: int, seed: int, drift: bool) -> pd.DataFrame:
     hour = rng.normal(13, 4, rows) % 24
     time = pd.Timestamp(day) + pd.to_timedelta(np.floor(hour * 3600), unit="s")
 
-    hours = np.where(service == "express", 9.0, 22.0) + distance / np.where(service == "express", 50.0, 25.0)
+    hours = np.where(shipping == "express", 9.0, 22.0) + distance / np.where(shipping == "express", 50.0, 25.0)
     hours = hours * np.array([DESTINATIONS[name] for name in destination])
     hours = hours * pd.Series(carrier).map({"blue": 1.0, "green": 1.15, "red": 0.9, "violet": 1.7}).to_numpy()
     hours = hours + np.where(weight > 10, 6, 0) + np.where(hour > 17, 10, 0)  # a van for freight; no van left today
@@ -59,7 +59,7 @@ def _day(day: date, rows: int, seed: int, drift: bool) -> pd.DataFrame:
             "handed_in_at": time,
             "weight": np.round(weight, 2).clip(0.02, 100),
             "distance": np.round(distance, 1),
-            "service": service,
+            "shipping": shipping,
             "carrier": carrier,
             "destination": destination,
             "delivery_hours": np.round(hours * rng.lognormal(0, 0.12, rows), 1).clip(1, 168),

@@ -7,7 +7,7 @@ COLUMNS = {
     "handed_in_at": "timestamp",
     "weight": "double",  # kg
     "distance": "double",  # km by road
-    "service": "string",
+    "shipping": "string",
     "carrier": "string",
     "destination": "string",
     "delivery_hours": "double",
@@ -19,8 +19,8 @@ KEY = "parcel_id"  # names one row
 ENTITY: str | None = "sender_id"  # its rows stay together when a part is taken; None: rows are taken one by one
 TIME: str | None = "handed_in_at"  # when it happened, in UTC; None: the table is a snapshot, scored as a whole
 LABEL = "delivery_hours"  # what is predicted: hours until the parcel arrives; null while nobody knows
-# When the label became known, in UTC; None: it counts at once. Carriers confirm after a week, however fast they were: if a
-# label were known on delivery, the newest labelled rows would be fast parcels only, and no fair sample.
+# When the label became known, in UTC; None: it counts at once. Carriers confirm after a week, however fast they were:
+# if a label were known on delivery, the newest labelled rows would be fast parcels only, and no fair sample.
 LABEL_TIME: str | None = "confirmed_at"
 
 # What every row obeys: a sentence, and the SQL that is true for a good row. These need no rule: KEY is unique and never
@@ -28,7 +28,7 @@ LABEL_TIME: str | None = "confirmed_at"
 RULES = {
     **{
         f"{column} is never null": f"{column} IS NOT NULL"
-        for column in ("sender_id", "service", "carrier", "destination")
+        for column in ("sender_id", "shipping", "carrier", "destination")
     },
     "weight lies between 0 and 100": "weight BETWEEN 0 AND 100",
     "distance lies between 0 and 5000": "distance BETWEEN 0 AND 5000",
