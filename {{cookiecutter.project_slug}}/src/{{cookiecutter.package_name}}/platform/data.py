@@ -101,11 +101,14 @@ def labelled(
     return features.join(labels(spark, source_table, None, run_date), source.KEY).orderBy(*order).toPandas()
 
 
-def split(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def split(rows: pd.DataFrame, level: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return (training rows, holdout rows).
 
     The holdout is the newest `holdout_days` labelled days, which keeps the comparison honest: the champion was trained
     before those days, as the challenger is. Of a snapshot it is `holdout_fraction` of the entities, always the same.
+
+    Args:
+        level: 1 splits rows that were left for training once more.
 
     Raises:
         ValueError: if either part would be empty.
@@ -119,7 +122,7 @@ def split(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     else:
         # A hash, because a random part would be another one each time, and leak from training into the comparison.
         hashes = pd.util.hash_pandas_object(rows[UNIT].astype(str), index=False)
-        held_out = (hashes % 10000).lt((training.holdout_fraction or 0) * 10000)
+        held_out = (hashes // 10000**level % 10000).lt((training.holdout_fraction or 0) * 10000)
     if held_out.all():
         raise ValueError("All labelled rows fall in the holdout: raise days, or hold less out in problem/config.yml.")
     if not held_out.any():

@@ -18,7 +18,8 @@ from mlflow.models import infer_signature
 from mlflow.tracking import MlflowClient
 from sklearn.inspection import permutation_importance
 
-from ..platform import data, registry, tables
+from ..platform import data, registry, search, tables
+from ..platform.config import load_config
 from ..platform.drift import describe
 from ..platform.evaluate import evaluate, two_dimensional
 from ..platform.parameters import run, set_task_value
@@ -101,9 +102,11 @@ def train(
             "training_date": run_date,
         }
         mlflow.set_tags(lineage)
-        mlflow.log_params(PARAMETERS)
+        trials = load_config().training.trials
+        parameters = search.best_parameters(training, trials) if trials else PARAMETERS
+        mlflow.log_params(parameters)
 
-        estimator = fit(training, PARAMETERS)
+        estimator = fit(training, parameters)
         predict = getattr(estimator, PREDICT)
         measured = evaluate(predict, holdout)
         mlflow.log_metrics(measured)
