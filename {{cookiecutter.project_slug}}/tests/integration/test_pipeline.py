@@ -242,21 +242,3 @@ def test_the_gate_refuses_a_worse_candidate_and_the_champion_stays(
         pipeline.activate(version)
     assert pipeline.aliases() == {"champion": "1", "challenger": version}
     assert pipeline.table("release_log").count() == 1
-
-
-def test_each_trial_of_a_search_is_a_run_below_the_training(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("optuna", reason="a search needs Optuna: uv add optuna")
-    config = train.load_config()
-    searching = config.model_copy(update={"training": config.training.model_copy(update={"trials": 2})})
-    monkeypatch.setattr(train, "load_config", lambda: searching)
-
-    version = registry.get(pipeline.client, pipeline.model, pipeline.train())
-
-    parent = pipeline.client.get_run(version.tags["training_run"])
-    experiment, children = parent.info.experiment_id, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-    trials = pipeline.client.search_runs([experiment], children)
-    assert {trial.info.run_name for trial in trials} == {"trial 0", "trial 1"}
-    assert all(HIGHER_IS_BETTER.keys() <= trial.data.metrics.keys() for trial in trials)
-    assert parent.data.params in [trial.data.params for trial in trials]
