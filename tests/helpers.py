@@ -46,9 +46,12 @@ COMBINATIONS = [
     {"deployment_pattern": pattern, "ci_provider": ci, "cloud": cloud}
     for (pattern, ci), cloud in zip(product(PATTERNS, CHOICES["ci_provider"]), cycle(CHOICES["cloud"]), strict=False)
 ] + [
-    {"deployment_pattern": pattern, "ci_provider": ci, "inference": inference}
-    for (inference, pattern), ci in zip(
-        product(CHOICES["inference"][1:], PATTERNS), cycle(CHOICES["ci_provider"]), strict=False
+    {"deployment_pattern": pattern, "ci_provider": ci, "inference": inference, "problem": problem}
+    for (inference, pattern), ci, problem in zip(
+        product(CHOICES["inference"][1:], PATTERNS),
+        cycle(CHOICES["ci_provider"]),
+        cycle(CHOICES["problem"][1:]),
+        strict=False,
     )
 ]
 every_combination = pytest.mark.parametrize("answers", [case(**answers) for answers in COMBINATIONS])

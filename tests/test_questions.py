@@ -14,12 +14,13 @@ from product import context_of
 from pytest_cookies.plugin import Cookies
 
 CONTRACT = {
-    *("project_name", "project_slug", "package_name", "description", "deployment_pattern", "cloud", "ci_provider"),
-    *("compute", "inference", "dev_workspace_host", "staging_workspace_host", "prod_workspace_host"),
+    *("project_name", "project_slug", "package_name", "description", "problem", "deployment_pattern", "cloud"),
+    *("ci_provider", "compute", "inference", "dev_workspace_host", "staging_workspace_host", "prod_workspace_host"),
     *("dev_catalog", "staging_catalog", "prod_catalog", "schema_name", "model_name"),
     *("data_scientists_group", "model_approvers_group", "notification_email", "retraining_schedule"),
 }
 DEFAULT_CHOICES = {
+    "problem": "binary-classification",
     "deployment_pattern": "deploy-code",
     "cloud": "azure",
     "ci_provider": "github-actions",

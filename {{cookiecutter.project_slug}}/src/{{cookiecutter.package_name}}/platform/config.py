@@ -45,6 +45,7 @@ class Section(BaseModel):
 
 
 class Training(Section):
+    trials: Annotated[int, Field(ge=0)] = 0  # how many parameters are tried before training; 0: none
     holdout_days: Days | None = None  # where rows have a time
     holdout_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None  # where they have none
     max_rows: Rows = MAX_ROWS

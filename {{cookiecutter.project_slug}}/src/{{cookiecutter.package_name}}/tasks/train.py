@@ -19,7 +19,7 @@ from mlflow.tracking import MlflowClient
 from pyspark.sql import DataFrame
 from sklearn.inspection import permutation_importance
 
-from ..platform import data, registry, tables
+from ..platform import data, registry, search, tables
 from ..platform.config import load_config
 from ..platform.drift import describe
 from ..platform.evaluate import evaluate, two_dimensional
@@ -110,12 +110,14 @@ def train(
             "training_date": run_date,
         }
         mlflow.set_tags(lineage)
-        mlflow.log_params(PARAMETERS)
+        trials = load_config().training.trials
+        parameters = search.best_parameters(training, trials) if trials else PARAMETERS
+        mlflow.log_params(parameters)
 
         if FIT_DISTRIBUTED:
-            estimator = FIT_DISTRIBUTED(known.frame.select(*FEATURES, LABEL), PARAMETERS)
+            estimator = FIT_DISTRIBUTED(known.frame.select(*FEATURES, LABEL), parameters)
         else:
-            estimator = fit(training, PARAMETERS)
+            estimator = fit(training, parameters)
         predict = getattr(estimator, PREDICT)
         measured = evaluate(predict, holdout)
         mlflow.log_metrics(measured)
