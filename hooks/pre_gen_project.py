@@ -9,8 +9,8 @@ ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 
 # What the package must not be called: folders of the project, and packages that it imports.
 TAKEN_PACKAGES = {
-    *("databricks", "environments", "jsonschema", "local", "matplotlib", "mlflow", "models", "numpy", "pandas"),
-    *("pyspark", "pysail", "sklearn", "tests", "yaml"),
+    *("cloudpickle", "databricks", "environments", "lifecycle", "local", "matplotlib", "mlflow", "models", "numpy"),
+    *("pandas", "pydantic", "pysail", "pyspark", "sklearn", "tests", "yaml"),
     *sys.stdlib_module_names,
 }
 ENVIRONMENTS = ("dev", "staging", "prod")

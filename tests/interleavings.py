@@ -17,7 +17,9 @@ from greenlet import getcurrent, greenlet
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 
-from PACKAGE import activate, evaluations, models, registry
+from PACKAGE import models
+from PACKAGE.platform import evaluations, registry
+from PACKAGE.tasks import activate
 
 MODEL = "prod.risk.model"
 Operation = Callable[[], object]

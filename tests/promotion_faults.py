@@ -21,13 +21,14 @@ from mlflow.tracking import MlflowClient
 from sklearn.linear_model import LogisticRegression
 
 from local.engine import environment, open_session, spark_server
-from PACKAGE import activate, approval, config, features, receive, registry, sample_data, tables, train, validate
-from PACKAGE.registry import RegistryError
+from PACKAGE.platform import config, registry, tables
+from PACKAGE.platform.registry import RegistryError
+from PACKAGE.tasks import activate, approval, features, receive, sample_data, train, validate
 
 TODAY = date(2026, 3, 2)
 SOURCE = "staging.risk.model"
 SCHEMA = "prod.risk"
-SOURCE_TABLE = f"{SCHEMA}.transactions"
+SOURCE_TABLE = f"{SCHEMA}.source"
 WRITES = [
     (MlflowClient, "create_model_version"),
     (MlflowClient, "set_model_version_tag"),
@@ -68,19 +69,19 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             patch.setenv(name, os.environ.get(name, ""))
         for schema in ("staging/risk", "prod/risk"):
             (root / "lakehouse" / schema).mkdir(parents=True)
-        patch.setitem(config.load_config()["gate"], "min_holdout_rows", 100)
+        patch.setitem(config.load_config().gate.min_labels, "rows", 100)
         with spark_server(["staging", "prod"]):
             open_session(root / "lakehouse")
             values: dict[str, str] = {}
             patch.setattr(train, "set_task_value", values.__setitem__)
             patch.setattr(train, "log_plots", lambda *_: None)
             patch.setitem(train.PARAMETERS, "max_iter", 20)
-            for table in (SOURCE_TABLE, "staging.risk.transactions"):
+            for table in (SOURCE_TABLE, "staging.risk.source"):
                 sample_data.sample_data(table, TODAY, days=60, rows_per_day=150, drift=False)
             for schema in (SCHEMA, "staging.risk"):
-                features.features(f"{schema}.transactions", schema, TODAY, days=60)
+                features.features(f"{schema}.source", schema, TODAY, days=60)
             for fraction in (0.5, 1.0):
-                arguments = {"source_table": "staging.risk.transactions", "schema": "staging.risk", "model": SOURCE}
+                arguments = {"source_table": "staging.risk.source", "schema": "staging.risk", "model": SOURCE}
                 train.train(
                     **arguments,
                     experiment="/staging",
@@ -560,7 +561,7 @@ def test_who_may_write_tags_does_not_open_the_gate(model: str, values: dict[str,
     take(model, "", SOURCE, "2")
     version = values["version"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(config.load_config()["gate"], "min_holdout_rows", 10**9)
+        patch.setitem(config.load_config().gate.min_labels, "rows", 10**9)
         with pytest.raises(validate.GateError, match="holdout has"):
             hold_against_gate(model, version)
     client.set_model_version_tag(model, version, "validation_status", "PASSED")
@@ -569,7 +570,7 @@ def test_who_may_write_tags_does_not_open_the_gate(model: str, values: dict[str,
     with pytest.raises(RegistryError, match="is not what passed the gate"):
         serve(model, version)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(config.load_config()["gate"], "min_holdout_rows", 10**9)
+        patch.setitem(config.load_config().gate.min_labels, "rows", 10**9)
         with pytest.raises(validate.GateError, match="holdout has"):  # nor does it keep the gate from looking again
             hold_against_gate(model, version)
     assert aliases_of(model)["champion"] == "1"

@@ -22,7 +22,7 @@ TABLE_CODE = [
 ]
 PIPELINE = "tests/integration"
 KEYS = {
-    "transactions": ["transaction_id"],
+    "source": ["transaction_id"],
     "features": ["transaction_id"],
     "predictions": ["transaction_id"],
     "evaluations": ["model_version", "metric"],

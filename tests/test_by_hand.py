@@ -260,7 +260,7 @@ def test_what_was_checked_is_what_is_deployed(
         commit(desk.project)
         bundle.write_text(before + "# not even committed\n", encoding="utf-8")
 
-    settings = {"BUNDLE_VAR_source_table": "dev.evil.transactions", "DATABRICKS_BUNDLE_ROOT": str(desk.here)}
+    settings = {"BUNDLE_VAR_source_table": "dev.evil.source", "DATABRICKS_BUNDLE_ROOT": str(desk.here)}
     code, said = desk.release_while(attack, *CODE, **settings)
     assert code == 0, said
     assert head(desk) != checked

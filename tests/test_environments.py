@@ -226,7 +226,7 @@ def test_in_gitlab_no_job_of_staging_can_be_one_of_prod(make: Callable[..., Proj
     project = make("gitlab-ci")
     project.things["protected environments"] = {"staging": {"name": "staging", "deploy_access_levels": []}}
     project.set_up("prod")
-    project.state.grants["table/prod.fraud_detection.transactions"] = {}
+    project.state.grants["table/prod.fraud_detection.source"] = {}
     project.set_up("staging")
     assert list(project.things["protected environments"]) == ["prod"]
     (policy,) = policies(project, "staging")
@@ -606,7 +606,7 @@ def test_a_source_belongs_to_others_and_the_model_to_nobody_else(make: Callable[
     bundle = project.root / "databricks.yml"
     text = bundle.read_text(encoding="utf-8")
     bundle.write_text(
-        text.replace("${resources.schemas.schema.id}.transactions", "lake.sales.orders"), encoding="utf-8"
+        text.replace("${resources.schemas.schema.id}.source", "lake.sales.orders"), encoding="utf-8"
     )
     state, model = project.state, "function/prod.fraud_detection.fraud_detection_model"
     state.grants |= {"catalog/lake": {"ada": ["MANAGE"]}, model: {"mallory": ["APPLY_TAG"]}}
@@ -625,11 +625,11 @@ def test_what_is_there_to_read_has_to_exist(make: Callable[..., Project]) -> Non
     """In hybrid staging trains on a table of prod, and has nothing of prod besides."""
     project = make("github-actions")
     wrong = project.plan("staging")
-    (table,) = [one for one in wrong if "transactions" in one]
+    (table,) = [one for one in wrong if "source`" in one]
     app = "<application id of fraud-detection-staging>"
-    assert f"GRANT SELECT ON TABLE `prod`.`fraud_detection`.`transactions` TO `{app}`;" in table
+    assert f"GRANT SELECT ON TABLE `prod`.`fraud_detection`.`source` TO `{app}`;" in table
     assert any(f"GRANT USE CATALOG, USE SCHEMA ON CATALOG `prod` TO `{app}`;" in one for one in wrong)
-    project.state.grants["table/prod.fraud_detection.transactions"] = {}
+    project.state.grants["table/prod.fraud_detection.source"] = {}
     project.set_up("staging")
     assert project.state.assigned[OTHERS].keys() >= set(project.state.principals)
     assert "environment staging" in project.things and "environment prod" not in project.things

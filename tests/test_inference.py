@@ -73,8 +73,8 @@ def test_the_integration_test_asks_the_endpoint_and_removes_its_own(pattern: str
         if job is None:
             continue
         found = tasks(job)
-        assert found["inference"]["depends_on"] == [{"task_key": "ask_endpoint"}]
-        assert found["ask_endpoint"]["depends_on"] == [{"task_key": "training"}]
+        assert found["inference"]["depends_on"] == [{"task_key": "query_endpoint"}]
+        assert found["query_endpoint"]["depends_on"] == [{"task_key": "training"}]
         assert found["check_endpoint"]["depends_on"] == [{"task_key": "check_results"}]
         given = found["check_endpoint"]["python_wheel_task"]["named_parameters"]
         assert given["keep_endpoint"] is (given["model"] == bundle["resources"]["registered_models"]["model"]["id"])
@@ -133,7 +133,7 @@ def test_a_project_with_an_endpoint_lives_its_life(bake_anew: Bake) -> None:
             assert row["model_version"] in {1, 2, 3}
 
     # The endpoints are still there for the next command.
-    status = run("uv", "run", "models", "status", "--local", cwd=project)
+    status = run("uv", "run", "python", "-m", "local", "models", "status", cwd=project)
     assert status.returncode == 0, status.stdout
     (line,) = re.findall(r"^endpoint .*$", status.stdout, re.MULTILINE)
     assert line.count("100 %") == 3

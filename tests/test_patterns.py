@@ -185,7 +185,7 @@ def test_training_reads_what_it_should(environment: Environment, jobs: dict[str,
         return  # the test below sees to it that nothing trains
     training = settled(jobs["training"])
     catalog = CATALOGS[environment.reads.get("source_table", environment.target)]
-    assert training["source_table"] == f"{catalog}.facts.transactions"
+    assert training["source_table"] == f"{catalog}.facts.source"
     assert float(training["training_fraction"]) == environment.training_fraction
     train = dict(entry_points(jobs["training"]))["train"]
     assert train["training_fraction"] == "{{job.parameters.training_fraction}}"
@@ -259,7 +259,7 @@ def test_every_job_writes_into_its_own_catalog(environment: Environment, bundle:
         assert all(name.startswith(f"{own}.") for name in targets), key
         if key != "integration_test":
             assert targets <= {f"{own}.facts", f"{own}.facts.oracle"}, key
-    assert settled(bundle["resources"]["jobs"]["sample_data"])["source_table"] == f"{own}.facts.transactions"
+    assert settled(bundle["resources"]["jobs"]["sample_data"])["source_table"] == f"{own}.facts.source"
 
 
 @every_environment

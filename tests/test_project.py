@@ -167,7 +167,7 @@ def test_the_wheel_is_complete(project: Project, tmp_path: Path) -> None:
         names = set(archive.namelist())
         (entry_points,) = (name for name in names if name.endswith(".dist-info/entry_points.txt"))
         scripts = set(re.findall(r"^(\w+) = fraud_detection\.\1:main$", archive.read(entry_points).decode(), re.M))
-    assert {f"fraud_detection/{name}" for name in ("config.yml", "config.schema.json", "train.py")} <= names
+    assert {f"fraud_detection/{name}" for name in ("problem/config.yml", "platform/registry.py", "tasks/train.py")} <= names
     assert not [name for name in names if not name.startswith(("fraud_detection/", "fraud_detection-"))]
     called = set()
     for file in (project.root / "resources").glob("*.job.yml"):
@@ -241,7 +241,7 @@ def test_a_version_can_say_where_it_comes_from(project: Project, lifecycle: str,
     for version in end.released:
         tags = project.tags(model_of(target), version)
         assert tags["git_commit"] == project.commit
-        assert tags["training_table"] == f"{end.reads or end.trained_in}.fraud_detection.transactions"
+        assert tags["training_table"] == f"{end.reads or end.trained_in}.fraud_detection.source"
         assert tags["training_table_version"].isdigit()
         assert tags["approved_by"] and re.match(r"\d{4}-\d\d-\d\dT", tags["approved_at"])
         if end.source is None:
@@ -343,7 +343,9 @@ def test_what_the_integration_test_trained_stayed_there(project: Project, lifecy
 
 def test_a_model_can_be_rolled_back_once(project: Project, lifecycle: str) -> None:
     """The story of each pattern rolled prod back already, so there is nothing left to return to."""
-    printed = project.refused("uv", "run", "models", "rollback", "--target", "prod", "--local", "--reason", "again")
+    printed = project.refused(
+        *("uv", "run", "python", "-m", "local", "models", "rollback", "--target", "prod", "--reason", "again")
+    )
     assert "has no previous champion" in printed
     assert project.aliases(model_of("prod"))["champion"] == END_STATES[project.pattern]["prod"].champion
 

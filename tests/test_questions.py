@@ -172,7 +172,7 @@ def test_environments_that_share_a_catalog_have_schemas_of_their_own(bake: Bake)
     bundles = {target: load_bundle(project, target) for target in TARGETS}
     schemas = [bundle["resources"]["schemas"]["schema"]["id"] for bundle in bundles.values()]
     assert schemas == ["all-of-it.fraud_dev", "all-of-it.fraud_staging", "all-of-it.fraud_prod"]
-    assert bundles["staging"]["var"]["source_table"] == "all-of-it.fraud_prod.transactions"
+    assert bundles["staging"]["var"]["source_table"] == "all-of-it.fraud_prod.source"
     assert bundles["prod"]["var"]["source_model"] == "all-of-it.fraud_staging.fraud_detection_model"
     assert not [name for name, content in files(project).items() if b"fraud_{target}" in content]
 
@@ -276,7 +276,7 @@ def test_an_odd_name_reaches_the_bundle_unchanged(pattern: str, odd: str, cookie
     if pattern != "deploy-code":
         assert prod["source_model"] == f"{odd}.fraud_detection.{odd}"
     if pattern == "hybrid":
-        assert staging["source_table"] == f"{odd}p.fraud_detection.transactions"
+        assert staging["source_table"] == f"{odd}p.fraud_detection.source"
 
 
 @pytest.mark.parametrize(("question", "answer"), other_answers())

@@ -31,7 +31,8 @@ from workspace import Workspace, serving
 from local import jobs
 from local.bundle import load_bundle
 from local.engine import STATE, open_session
-from PACKAGE import models, tables
+from PACKAGE import models
+from PACKAGE.platform import tables
 
 TARGETS = ("dev", "staging", "prod")
 SCIENTIST, APPROVER, OUTSIDER = "ada", "grace", "mallory"
@@ -192,7 +193,7 @@ class Account:
     # --- what people do
 
     def ask(self, target: str, identity: str, today: date, days: int) -> None:
-        """Let `identity` send the transactions of the `days` days before `today` to the endpoint of a target."""
+        """Let `identity` send the rows of the `days` days before `today` to the endpoint of a target."""
         deployment = self.deployments[target]
         source = deployment.bundle["var"]["source_table"]
         with self.working_as(identity, target):

@@ -11,10 +11,9 @@ from workspace import Workspace
 
 from local import serving
 from local.engine import open_session
-from PACKAGE import tables
-from PACKAGE.ask_endpoint import ask
-from PACKAGE.features import LOOKBACK, compute_features
-from PACKAGE.serving import endpoint_name
+from PACKAGE.platform.data import feature_rows
+from PACKAGE.platform.serving import endpoint_name
+from PACKAGE.tasks.query_endpoint import query
 
 
 class WorkspaceEndpoints(serving.Endpoints):
@@ -74,10 +73,7 @@ class WorkspaceEndpoints(serving.Endpoints):
 
 
 def ask_for_days(lakehouse: Path, source_table: str, model: str, today: date, days: int) -> None:
-    """Send the transactions of the `days` days before `today` to the endpoint of `model`, as whoever is logged in."""
+    """Send the rows of the `days` days before `today` to the endpoint of `model`, as whoever is logged in."""
     first = today - timedelta(days=days)
-    history = tables.read(open_session(lakehouse), source_table).where(
-        tables.days("event_time", first - LOOKBACK, today)
-    )
-    rows = compute_features(history).where(tables.days("event_date", first, today)).toPandas()
-    print(f"    {len(list(ask(endpoint_name(model), rows)))} requests are answered", flush=True)
+    rows = feature_rows(open_session(lakehouse), source_table, first, today).toPandas()
+    print(f"    {len(list(query(endpoint_name(model), rows)))} requests are answered", flush=True)

@@ -19,7 +19,7 @@ from databricks.sdk.errors import DatabricksError
 from mlflow.exceptions import MlflowException
 
 from local.jobs import JobError
-from PACKAGE import registry
+from PACKAGE.platform import registry
 
 DAY_ONE = date(2026, 3, 2)
 WEEK = timedelta(days=7)

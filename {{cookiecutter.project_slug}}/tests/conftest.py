@@ -12,7 +12,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 from pyspark.sql import SparkSession
 
-from {{ cookiecutter.package_name }} import registry
+from {{ cookiecutter.package_name }}.platform import registry
 
 {% if cookiecutter.__realtime == "yes" -%}
 from local import serving

@@ -9,8 +9,8 @@ import subprocess
 import sys
 {%- endif %}
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -18,12 +18,14 @@ import pandas as pd
 from mlflow.tracking import MlflowClient
 from mlflow.utils.rest_utils import get_workspace_client
 
-from . import registry{{ ', serving' if cookiecutter.__realtime == 'yes' }}
+from .platform import registry{{ ', serving' if cookiecutter.__realtime == 'yes' }}
+from .problem.metrics import HIGHER_IS_BETTER
 {%- if cookiecutter.__prod_champion == "received" %}
-from .receive import carry_over
+from .tasks.receive import find_copy, find_source, tags_of_copy
 {%- endif %}
 
 TARGETS = ["dev", "staging", "prod"]
+MAIN_METRIC = next(iter(HIGHER_IS_BETTER))
 {%- if cookiecutter.__prod_champion == "received" %}
 RECEIVED = {"source_model", "source_version", "received_at"}
 {%- endif %}
@@ -34,11 +36,10 @@ class CommandError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Target:
-    """One environment of the bundle, in a workspace or on the laptop."""
+class Environment:
+    """One target of the bundle, as it is deployed to its workspace."""
 
     name: str
-    local: bool
     resources: dict[str, Any]
     host: str
 
@@ -49,44 +50,34 @@ class Target:
 
     def connect(self) -> MlflowClient:
         """Point MLflow at this environment, and return a client of its registry."""
-        if self.local:
-            from local.engine import environment
-
-            os.environ.update(environment(Path.cwd()))
-{%- if cookiecutter.__realtime == "yes" %}
-            from local import serving as endpoints
-
-            os.environ.update(endpoints.environment(Path.cwd()))
-{%- endif %}
-        else:
-            os.environ["DATABRICKS_HOST"] = self.host
-            get_workspace_client.cache_clear()  # MLflow would go on talking to the workspace of the target before
-            mlflow.set_tracking_uri("databricks")
+        os.environ["DATABRICKS_HOST"] = self.host
+        get_workspace_client.cache_clear()  # MLflow would go on talking to the workspace of the target before
+        mlflow.set_tracking_uri("databricks")
         return registry.connect()
 
     def signed_in(self) -> str:
-        """Return who works with this environment: a user or a service principal of its workspace, or of the laptop."""
+        """Return who works with this environment: a user or a service principal of its workspace."""
         self.connect()
         return registry.signed_in()
+
+    def deployed_commit(self) -> str:
+        """Return the git commit of the code that runs here, `-` for who cannot see the deployment."""
+        from databricks.sdk import WorkspaceClient
+
+        if "id" not in self.resources["jobs"]["inference"]:
+            return "-"
+        job = WorkspaceClient(host=self.host).jobs.get(int(self.resources["jobs"]["inference"]["id"]))
+        tasks = (job.settings.tasks if job.settings else None) or []
+        parameters = [task.python_wheel_task.named_parameters or {} for task in tasks if task.python_wheel_task]
+        return next((found["git_commit"] for found in parameters if "git_commit" in found), "-")
 {%- if cookiecutter.__prod_champion == "received" %}
 
     def run(self, job: str, parameters: dict[str, str]) -> None:
         """Run a job of this environment to its end.
 
         Raises:
-            CommandError: if the environment has no such job, or the run fails.
+            CommandError: if the run fails.
         """
-        if job not in self.resources["jobs"]:
-            raise CommandError(f"{self.name} trains its own model and has no {job} job: run its training job instead.")
-        if self.local:
-            from local.jobs import JobError, laptop
-
-            try:
-                with laptop(Path.cwd()) as machine:
-                    machine.run(self.name, job, parameters)
-            except JobError as error:
-                raise CommandError(str(error)) from None
-            return
         # In quotes, because the CLI takes a comma in a value for the next parameter.
         quoted = ('"{}={}"'.format(name, value.replace('"', "'")) for name, value in parameters.items())
         pairs = [part for pair in quoted for part in ("--params", pair)]
@@ -102,45 +93,30 @@ def databricks(*arguments: str) -> str:
     """
     executable = shutil.which("databricks")
     if executable is None:
-        raise CommandError("The Databricks CLI is not on the PATH. Install it, or add --local for the laptop.")
+        raise CommandError(
+            "The Databricks CLI is not on the PATH. Install it, or use the laptop: uv run python -m local models"
+        )
     result = subprocess.run([executable, *arguments], stdout=subprocess.PIPE, text=True)
     if result.returncode:
         raise CommandError(f"databricks {' '.join(arguments[:3])} failed, see above.")
     return result.stdout
 
 
-def open_target(name: str, local: bool) -> Target:
-    """Return the environment `name` with the names that its resources have there."""
-    if local:
-        from local.bundle import load_bundle
-
-        bundle = load_bundle(Path.cwd(), name)
-        return Target(name, local, bundle["resources"], bundle["workspace"]["host"])
+def deployed(name: str) -> Environment:
+    """Return the environment `name` with the names that its resources have in its workspace."""
     summary = json.loads(databricks("bundle", "summary", "--target", name, "--output", "json"))
     resources, host = summary["resources"], summary["workspace"]["host"]
     # Only who deployed finds the deployment. Everybody else knows the model by its name.
     model, schema = resources["registered_models"]["model"], resources["schemas"]["schema"]
     model.setdefault("id", f"{schema['catalog_name']}.{schema['name']}.{model['name']}")
-    return Target(name, local, resources, host)
+    return Environment(name, resources, host)
 
 
-def deployed_commit(target: Target) -> str:
-    """Return the git commit of the code that runs in `target`, `-` for who cannot see the deployment."""
-    if target.local:
-        from local.engine import deployed_commits
-
-        return deployed_commits(Path.cwd()).get(target.name, "-")
-    from databricks.sdk import WorkspaceClient
-
-    if "id" not in target.resources["jobs"]["inference"]:
-        return "-"
-    job = WorkspaceClient(host=target.host).jobs.get(int(target.resources["jobs"]["inference"]["id"]))
-    tasks = (job.settings.tasks if job.settings else None) or []
-    parameters = [task.python_wheel_task.named_parameters or {} for task in tasks if task.python_wheel_task]
-    return next((found["git_commit"] for found in parameters if "git_commit" in found), "-")
+# How an environment is found by its name. The laptop brings its own.
+Opener = Callable[[str], Environment]
 
 
-def describe(target: Target) -> dict[str, str]:
+def describe(target: Environment) -> dict[str, str]:
     """Return what the registry knows of the versions that matter in `target`, by label."""
     client = target.connect()
     versions = {
@@ -148,7 +124,7 @@ def describe(target: Target) -> dict[str, str]:
         for alias in (registry.CHAMPION, registry.CHALLENGER, registry.PREVIOUS)
     }
     champion, challenger = versions[registry.CHAMPION], versions[registry.CHALLENGER]
-    rows = {"code deployed": (deployed_commit(target) or "-")[:12], "model": target.model}
+    rows = {"code deployed": (target.deployed_commit() or "-")[:12], "model": target.model}
     rows |= {alias: str(version.version) if version else "-" for alias, version in versions.items()}
     if challenger:
         rows[registry.CHALLENGER] += f" ({challenger.tags.get('validation_status', 'PENDING')})"
@@ -168,15 +144,15 @@ def describe(target: Target) -> dict[str, str]:
         "training days": join("training_start", "training_end", between=" to "),
         "training rows": tags.get("training_rows", "-"),
         "received from": join("source_model", "source_version", between=" version "),
-        "average precision": tags.get("average_precision", "-"),
+        MAIN_METRIC.replace("_", " "): tags.get(MAIN_METRIC, "-"),
         "approved by": tags.get("approved_by", "-"),
         "approved at": tags.get("approved_at", "-"),
     }
 
 
-def status(targets: list[str], local: bool) -> str:
-    """Return a table with one column per target."""
-    rows = {name: describe(open_target(name, local)) for name in targets}
+def status(environments: Sequence[Environment]) -> str:
+    """Return a table with one column per environment."""
+    rows = {environment.name: describe(environment) for environment in environments}
     return pd.DataFrame(rows).map(one_line).to_string()
 
 
@@ -186,14 +162,40 @@ def one_line(text: str) -> str:
 {%- if cookiecutter.__prod_champion == "received" %}
 
 
+@registry.explained()
+def carry_over(source: Environment, target: Environment, source_version: str) -> str:
+    """Bring a version of `source` into `target` through this machine, where the two share no metastore.
+
+    The artifacts are downloaded with the credentials for one workspace, and registered with those for the other.
+
+    Returns:
+        The number of the version in `target`; the one that is there already, if it was carried over before.
+
+    Raises:
+        RegistryError: as `find_source`.
+    """
+    client = source.connect()
+    version = find_source(client, source.model, source_version)
+    with registry.downloaded(source.model, str(version.version)) as files:
+        client = target.connect()
+        found = find_copy(client, target.model, version)
+        if found is not None:
+            return str(found.version)
+        mlflow.set_experiment(target.resources["experiments"]["experiment"]["name"])
+        with mlflow.start_run(run_name=f"receive version {version.version} of {source.model}") as active:
+            mlflow.log_artifacts(str(files), "model")
+        uri = f"runs:/{active.info.run_id}/model"
+        return str(mlflow.register_model(uri, target.model, tags=tags_of_copy(version)).version)
+
+
 def promote(
-    target: Target,
+    target: Environment,
     version: str,
     approved_by: str = "",
     reason: str = "",
     evidence: str = "",
     source_model: str = "",
-    export_from: Target | None = None,
+    export_from: Environment | None = None,
     parameters: dict[str, str] | None = None,
 ) -> str:
     """Run the promotion job of `target`, and return one sentence on what serves afterwards.
@@ -216,12 +218,16 @@ def promote(
         wanted["model_version"] = carry_over(export_from, target, version)
     else:
         wanted["source_version"] = version
+    if "promotion" not in target.resources["jobs"]:
+        raise CommandError(
+            f"{target.name} trains its own model and has no promotion job: run its training job instead."
+        )
     target.run("promotion", wanted)
     champion = registry.get(target.connect(), target.model, registry.CHAMPION)
     return f"Version {champion.version} of {target.model} serves in {target.name}."
 
 
-def show(target: Target, version: str) -> dict[str, str]:
+def show(target: Environment, version: str) -> dict[str, str]:
     """Return what is known of a version of `target` that may be released or approved, by label.
 
     Raises:
@@ -249,7 +255,7 @@ def table(rows: dict[str, str]) -> str:
     return "\n".join(f"{label:{max(map(len, rows))}}  {one_line(value)}" for label, value in rows.items())
 
 
-def approve(target: Target, version: str, by: str, reason: str, evidence: str = "") -> str:
+def approve(target: Environment, version: str, by: str, reason: str, evidence: str = "") -> str:
     """Record an approval on a version of `target`, and return one sentence on it.
 
     Args:
@@ -286,7 +292,7 @@ def approve(target: Target, version: str, by: str, reason: str, evidence: str = 
 {%- if cookiecutter.__realtime == "yes" %}
 
 
-def serving_settings(target: Target) -> serving.Settings:
+def serving_settings(target: Environment) -> serving.Settings:
     """Return what the endpoint of `target` is made of, as the parameters of its task `activate` say."""
     tasks = [task for job in target.resources["jobs"].values() for task in job.get("tasks", [])]
     wheels = [task["python_wheel_task"] for task in tasks if "python_wheel_task" in task]
@@ -300,7 +306,7 @@ def serving_settings(target: Target) -> serving.Settings:
 {%- endif %}
 
 
-def roll_back(target: Target, by: str, reason: str, take_over: bool = False) -> str:
+def roll_back(target: Environment, by: str, reason: str, take_over: bool = False) -> str:
     """Make the previous champion of `target` serve again, and return one sentence on what was done.
 
     Args:
@@ -348,12 +354,12 @@ def short_enough(text: str) -> str:
     return text
 
 
-def parse_arguments() -> Namespace:
-    parser = ArgumentParser(prog="models", description="What serves where, releases of model versions, and rollback.")
+def parse_arguments(arguments: list[str] | None, prog: str) -> Namespace:
+    parser = ArgumentParser(prog=prog, description="What serves where, releases of model versions, and rollback.")
     commands = parser.add_subparsers(dest="command", required=True)
     show = commands.add_parser("status", help="champion, challenger and previous of each environment")
     back = commands.add_parser("rollback", help="the previous champion serves again")
-    asking, deciding = [show], [back]
+    deciding = [back]
 {%- if cookiecutter.__prod_champion == "received" %}
     release = commands.add_parser("promote", help="an environment receives a version of the environment before it")
     agree = commands.add_parser("approve", help="let a version that waits in an environment serve there")
@@ -380,24 +386,21 @@ def parse_arguments() -> Namespace:
     tell.add_argument("--target", choices=TARGETS, required=True)
     tell.add_argument("--version", default=registry.CHAMPION, help="number or alias there (default: champion)")
     tell.add_argument("--field", choices=["version", "evidence"], help="print this one only")
-    asking += [tell]
 {%- endif %}
-    for command in (*asking, *deciding):
-        command.add_argument("--local", action="store_true", help="the laptop, not a workspace")
-    arguments = parser.parse_args()
+    found = parser.parse_args(arguments)
 {%- if cookiecutter.__prod_champion == "received" %}
-    approves = arguments.command == "promote" and arguments.approve
-    if approves and not (arguments.evidence and arguments.version.isdigit()):
+    approves = found.command == "promote" and found.approve
+    if approves and not (found.evidence and found.version.isdigit()):
         release.error("--approve needs --version with a number, and --evidence: uv run models show prints both")
 {%- endif %}
-    return arguments
+    return found
 
 
-def carry_out(arguments: Namespace) -> str:
+def carry_out(arguments: Namespace, opened: Opener) -> str:
     """Do what the command line says, and return what to print."""
     if arguments.command == "status":
-        return status([arguments.target] if arguments.target else TARGETS, arguments.local)
-    target = open_target(arguments.target, arguments.local)
+        return status([opened(name) for name in ([arguments.target] if arguments.target else TARGETS)])
+    target = opened(arguments.target)
 {%- if cookiecutter.__prod_champion == "received" %}
     if arguments.command == "show":
         shown = show(target, arguments.version)
@@ -406,7 +409,7 @@ def carry_out(arguments: Namespace) -> str:
         return approve(target, arguments.version, arguments.by, arguments.reason, arguments.evidence)
     if arguments.command == "promote":
         before = arguments.source or TARGETS[max(TARGETS.index(target.name) - 1, 0)]
-        source = open_target(before, arguments.local) if arguments.source or arguments.export else None
+        source = opened(before) if arguments.source or arguments.export else None
         return promote(
             target,
             arguments.version,
@@ -421,9 +424,15 @@ def carry_out(arguments: Namespace) -> str:
     return roll_back(target, arguments.by, arguments.reason, arguments.take_over)
 
 
-def main() -> None:
-    arguments = parse_arguments()
+def main(arguments: list[str] | None = None, opened: Opener = deployed, prog: str = "models") -> None:
+    """Carry out a command line.
+
+    Args:
+        arguments: those of this process if None.
+        opened: how environments are found.
+    """
+    found = parse_arguments(arguments, prog)
     try:
-        print(carry_out(arguments))
+        print(carry_out(found, opened))
     except (CommandError, registry.RegistryError{{ ', serving.ServingError' if cookiecutter.__realtime == 'yes' }}) as error:
         raise SystemExit(f"models: {error}") from None

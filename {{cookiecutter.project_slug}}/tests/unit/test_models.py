@@ -2,7 +2,6 @@
 import getpass
 import json
 {% endif -%}
-import sys
 from itertools import count
 from pathlib import Path
 {%- if cookiecutter.__prod_champion == "received" %}
@@ -12,7 +11,10 @@ from types import SimpleNamespace
 import pytest
 from mlflow.tracking import MlflowClient
 
-from {{ cookiecutter.package_name }} import models, registry{{ ', serving' if cookiecutter.__realtime == 'yes' }}
+from {{ cookiecutter.package_name }} import models
+from {{ cookiecutter.package_name }}.platform import registry{{ ', serving' if cookiecutter.__realtime == 'yes' }}
+
+from local.environment import LaptopEnvironment
 
 numbers = count(1)
 
@@ -22,72 +24,64 @@ def model(home: Path, mlflow_client: MlflowClient, monkeypatch: pytest.MonkeyPat
     """The model of every target; it has no version yet."""
     name = f"catalog.schema.commands_{next(numbers)}"
     resources = {"registered_models": {"model": {"id": name}}, "jobs": {}}
-    monkeypatch.chdir(home)  # the laptop's registry is found from the folder of the project
 {%- if cookiecutter.__realtime == "yes" %}
     monkeypatch.setattr(models, "serving_settings", lambda target: None)
     monkeypatch.setattr(serving, "release", lambda *arguments: None)  # these versions cannot be loaded
 {%- endif %}
-    monkeypatch.setattr(models, "open_target", lambda target, local: models.Target(target, True, resources, ""))
+    monkeypatch.setattr(models, "deployed", lambda target: LaptopEnvironment(target, resources, "", home))
     return name
 
 
-def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["models", *arguments])
-    models.main()
+def command(*arguments: str) -> None:
+    models.main(list(arguments), models.deployed)
 
 
 def test_an_empty_registry_has_nothing_to_tell(model: str) -> None:
-    rows = models.describe(models.open_target("prod", local=True))
+    rows = models.describe(models.deployed("prod"))
     assert rows.pop("model") == model
     assert set(rows.values()) == {"-"}
     assert {"champion", "challenger", "previous", "trained in", "approved by"} <= rows.keys()
 
 
-def test_status_shows_one_column_per_target(
-    model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command(monkeypatch, "status")
+def test_status_shows_one_column_per_target(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command("status")
     assert capsys.readouterr().out.splitlines()[0].split() == models.TARGETS
 
 
-def test_a_rollback_that_cannot_be_done_is_one_sentence(
-    mlflow_client: MlflowClient, model: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rollback_that_cannot_be_done_is_one_sentence(mlflow_client: MlflowClient, model: str) -> None:
     with pytest.raises(SystemExit) as error:
-        command(monkeypatch, "rollback", "--target", "prod")
+        command("rollback", "--target", "prod")
     assert error.value.code == f"models: {model} has no version with the alias 'champion'."
 
     mlflow_client.create_registered_model(model)
     version = mlflow_client.create_model_version(model, source="file:///none")
     mlflow_client.set_registered_model_alias(model, registry.CHAMPION, version.version)
     with pytest.raises(SystemExit) as error:
-        command(monkeypatch, "rollback", "--target", "prod")
+        command("rollback", "--target", "prod")
     assert str(error.value.code).startswith(f"models: {model} has no previous champion to return to")
 
 
-def test_a_rollback_needs_its_target(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rollback_needs_its_target(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        command(monkeypatch, "rollback")
+        command("rollback")
     assert "--target" in capsys.readouterr().err
 
 
-def test_a_reason_that_fits_no_tag_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_reason_that_fits_no_tag_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        command(monkeypatch, "rollback", "--target", "prod", "--reason", "x" * 1001)
+        command("rollback", "--target", "prod", "--reason", "x" * 1001)
     assert "--reason: has 1001 characters: write at most 1000" in capsys.readouterr().err
 
 
 def test_a_rollback_says_what_it_did(
-    mlflow_client: MlflowClient, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    mlflow_client: MlflowClient, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mlflow_client.create_registered_model(model)
     for alias in (registry.PREVIOUS, registry.CHAMPION):
         version = mlflow_client.create_model_version(model, source="file:///none")
         mlflow_client.set_registered_model_alias(model, alias, version.version)
 
-    command(monkeypatch, "rollback", "--target", "prod", "--by", "ann", "--reason", "complaints")
+    command("rollback", "--target", "prod", "--by", "ann", "--reason", "complaints")
 
     assert capsys.readouterr().out == f"Version 1 of {model} serves again in prod; version 2 does not any more.\n"
     assert registry.get(mlflow_client, model, "2").tags["rolled_back_by"] == "ann"
@@ -100,7 +94,7 @@ def test_status_tells_what_serves_and_what_the_gate_refused(mlflow_client: Mlflo
         registry.tag(mlflow_client, version, validation_status=status, environment="dev")
         mlflow_client.set_registered_model_alias(model, alias, version.version)
 
-    rows = models.describe(models.open_target("prod", local=True))
+    rows = models.describe(models.deployed("prod"))
 
     assert (str(rows["champion"]), rows["challenger"], rows["previous"]) == ("1", "2 (FAILED)", "-")
     assert rows["trained in"] == "dev"
@@ -120,34 +114,38 @@ def waiting(client: MlflowClient, model: str) -> str:
 
 
 def test_what_is_released_is_shown_with_what_its_gate_found(
-    mlflow_client: MlflowClient, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    mlflow_client: MlflowClient, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as error:
-        command(monkeypatch, "show", "--target", "staging")
+        command("show", "--target", "staging")
     assert error.value.code == f"models: {model} has no version with the alias 'champion'."
 
     evidence = waiting(mlflow_client, model)
-    command(monkeypatch, "show", "--target", "staging")
+    command("show", "--target", "staging")
     shown = capsys.readouterr().out
     for text in ("0.9 (champion 7: 0.8)", "0abc", evidence):
         assert text in shown
     assert "##vso[" not in shown and "\x1b" not in shown  # the log of a pipeline would obey
     for field, value in (("version", "1"), ("evidence", evidence)):
-        command(monkeypatch, "show", "--target", "staging", "--field", field)
+        command("show", "--target", "staging", "--field", field)
         assert capsys.readouterr().out == f"{value}\n"
 
     registry.tag(mlflow_client, registry.get(mlflow_client, model, "1"), validation_status="FAILED")
     with pytest.raises(SystemExit) as error:
-        command(monkeypatch, "show", "--target", "staging")
+        command("show", "--target", "staging")
     assert "has validation_status FAILED: choose one that PASSED" in str(error.value.code)
 
 
 def test_only_what_was_shown_is_approved(
-    mlflow_client: MlflowClient, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    mlflow_client: MlflowClient,
+    model: str,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     evidence = waiting(mlflow_client, model)
     resources = {"registered_models": {"model": {"id": model}}, "jobs": {"promotion": {}}}
-    monkeypatch.setattr(models, "open_target", lambda target, local: models.Target(target, True, resources, ""))
+    monkeypatch.setattr(models, "deployed", lambda target: LaptopEnvironment(target, resources, "", home))
     approve: tuple[str, ...] = ("approve", "--target", "prod", "--version", "1")
     no_evidence: list[tuple[tuple[str, ...], str]] = [
         (approve, "Nobody sits here to read what is approved"),
@@ -155,7 +153,7 @@ def test_only_what_was_shown_is_approved(
     ]
     for arguments, refusal in no_evidence:
         with pytest.raises(SystemExit) as error:
-            command(monkeypatch, *arguments)
+            command(*arguments)
         assert refusal in str(error.value.code)
     not_named: list[tuple[tuple[str, ...], str]] = [
         (("approve", "--target", "prod"), "required: --version"),
@@ -164,11 +162,11 @@ def test_only_what_was_shown_is_approved(
     ]
     for arguments, refusal in not_named:
         with pytest.raises(SystemExit):
-            command(monkeypatch, *arguments)
+            command(*arguments)
         assert refusal in capsys.readouterr().err
     assert not registry.is_approved(registry.get(mlflow_client, model, "1"))
 
-    command(monkeypatch, *approve, "--evidence", evidence, "--by", "ann")
+    command(*approve, "--evidence", evidence, "--by", "ann")
 
     tags = registry.get(mlflow_client, model, "1").tags
     assert (tags["approved_by"], tags["approved_as"]) == ("ann", getpass.getuser())
@@ -179,17 +177,18 @@ def test_only_what_was_shown_is_approved(
 def test_whoever_sits_at_a_terminal_reads_it_first(
     mlflow_client: MlflowClient,
     model: str,
+    home: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     typed: str,
 ) -> None:
     evidence = waiting(mlflow_client, model)
     resources = {"registered_models": {"model": {"id": model}}, "jobs": {"promotion": {}}}
-    monkeypatch.setattr(models, "open_target", lambda target, local: models.Target(target, True, resources, ""))
+    monkeypatch.setattr(models, "deployed", lambda target: LaptopEnvironment(target, resources, "", home))
     monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
     monkeypatch.setattr("builtins.input", lambda prompt: typed)
     try:
-        command(monkeypatch, "approve", "--target", "prod", "--version", "1")
+        command("approve", "--target", "prod", "--version", "1")
     except SystemExit as error:
         assert "was not approved" in str(error.code)
     assert evidence in capsys.readouterr().out

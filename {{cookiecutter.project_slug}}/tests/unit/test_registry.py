@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from mlflow.tracking import MlflowClient
 
-from {{ cookiecutter.package_name }} import registry
+from {{ cookiecutter.package_name }}.platform import registry
 
 numbers = count(1)
 

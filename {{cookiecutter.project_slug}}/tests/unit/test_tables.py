@@ -6,7 +6,7 @@ import pytest
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from {{ cookiecutter.package_name }} import tables
+from {{ cookiecutter.package_name }}.platform import tables
 
 
 def on(day: str) -> Column:

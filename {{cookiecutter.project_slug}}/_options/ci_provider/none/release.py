@@ -189,21 +189,22 @@ def release_checkout(commit: str, shared: bool, version: str, approved_by: str) 
 
 def release_model(given: Namespace) -> str:
     """Release the version that `given` names where the model is trained. No code is deployed."""
-    models, local, version = ("uv", "run", "models"), ["--local"] * given.local, given.version
+    models = ("uv", "run", *(("python", "-m", "local") if given.local else ()), "models")
+    version = given.version
 {%- if cookiecutter.__trained_in == "dev" %}
     source = ("--source-model", given.source_model) if given.source_model else ("--source", "dev")
-    step(*models, "promote", "--target", "staging", *source, "--version", version, *local)
+    step(*models, "promote", "--target", "staging", *source, "--version", version)
     version = "champion"  # of staging, which has just accepted it
 {%- endif %}
     show = (*models, "show", "--target", "staging", "--version")
     # What the approver sees is what prod gets, also if staging has another champion by then.
-    number = step(*show, version, "--field", "version", *local, capture=True)
-    evidence = step(*show, number, "--field", "evidence", *local, capture=True)
-    step(*show, number, *local)
+    number = step(*show, version, "--field", "version", capture=True)
+    evidence = step(*show, number, "--field", "evidence", capture=True)
+    step(*show, number)
     approver = approval(f"The release of version {number} of staging to prod", given.approved_by)
     decision = ("--evidence", evidence, "--approve", "--by", approver, "--reason", given.reason)
     try:
-        step(*models, "promote", "--target", "prod", "--source", "staging", "--version", number, *decision, *local)
+        step(*models, "promote", "--target", "prod", "--source", "staging", "--version", number, *decision)
     except ReleaseError as error:
         raise ReleaseError(
             f"{error} Unless the log says that the new version serves, the champion is untouched. "

@@ -360,7 +360,7 @@ def _started(root: Path) -> tuple[Endpoints, str]:
     root = root.resolve()
     if root not in STARTED:
         endpoints = Endpoints(root)
-        # It warns at each request of a transaction_id, which the model ignores as it should.
+        # It warns at each request of the key, which the model ignores as it should.
         logging.getLogger("mlflow.models.utils").setLevel(logging.ERROR)
         server = ThreadingHTTPServer(("127.0.0.1", 0), type("BoundHandler", (Handler,), {"endpoints": endpoints}))
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -13,8 +13,11 @@ from mlflow.tracking import MlflowClient
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from {{ cookiecutter.package_name }} import collect, registry, tables
-from {{ cookiecutter.package_name }}.features import CATEGORICAL, NUMERIC
+from {{ cookiecutter.package_name }}.platform import registry, tables
+from {{ cookiecutter.package_name }}.platform.data import ROW
+from {{ cookiecutter.package_name }}.problem.features import CATEGORICAL, NUMERIC
+from {{ cookiecutter.package_name }}.problem.source import KEY, TIME
+from {{ cookiecutter.package_name }}.tasks import collect
 
 from local import serving as laptop
 from local.engine import STATE
@@ -22,6 +25,13 @@ from local.engine import STATE
 RUN_DATE = date(2026, 3, 2)
 DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
 numbers = count(1)
+
+
+@pytest.fixture(autouse=True)
+def problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Predictions are the second number that the model returns."""
+    monkeypatch.setattr(collect, "PREDICTION", {"score": "double"})
+    monkeypatch.setattr(collect, "prediction", lambda raw: pd.DataFrame({"score": raw[:, 1]}))
 
 
 @pytest.fixture
@@ -35,7 +45,7 @@ def model(mlflow_client: MlflowClient) -> str:
     return name
 
 
-# What the platform computed for every transaction of these tests.
+# What the platform computed for every row of these tests.
 KNOWN: dict[str, Any] = dict.fromkeys(NUMERIC, 1.5) | dict.fromkeys(CATEGORICAL, "DE")
 COLUMNS = [*(f"{name} double" for name in NUMERIC), *(f"{name} string" for name in CATEGORICAL)]
 
@@ -48,8 +58,8 @@ def add_features(
     known: dict[str, Any] = KNOWN,
 ) -> None:
     moment = datetime(day.year, day.month, day.day, 11)
-    rows = [(name, moment, day, *known.values()) for name in identifiers]
-    columns = ["transaction_id string", "event_time timestamp", "event_date date", *COLUMNS]
+    rows = [(name, *[moment] * bool(TIME), day, *known.values()) for name in identifiers]
+    columns = [f"{KEY} string", *[f"{TIME} timestamp"] * bool(TIME), "event_date date", *COLUMNS]
     frame = spark.createDataFrame(rows, ", ".join(columns))
     tables.replace(frame, f"{schema}.features", F.col("event_date") == F.lit(day))
 
@@ -59,13 +69,13 @@ def answered(*scores: float) -> dict[str, Any]:
 
 
 def asked(*identifiers: Any, **changes: Any) -> dict[str, Any]:
-    return {"dataframe_records": [{"transaction_id": name} | KNOWN | changes for name in identifiers]}
+    return {"dataframe_records": [{KEY: name} | KNOWN | changes for name in identifiers]}
 
 
 def asked_as_table(*identifiers: Any, **changes: Any) -> dict[str, Any]:
     values = (KNOWN | changes).values()
     rows = [[*values, name] for name in identifiers]
-    return {"dataframe_split": {"columns": [*KNOWN, "transaction_id"], "data": rows}}
+    return {"dataframe_split": {"columns": [*KNOWN, KEY], "data": rows}}
 
 
 def together(*requests: dict[str, Any]) -> dict[str, Any]:
@@ -105,10 +115,10 @@ def run(schema: str, model: str, days: int = 1) -> None:
 
 
 def rows(spark: SparkSession, schema: str) -> pd.DataFrame:
-    return tables.read(spark, f"{schema}.predictions").toPandas().set_index("transaction_id").sort_index()
+    return tables.read(spark, f"{schema}.predictions").toPandas().set_index(KEY).sort_index()
 
 
-def test_nothing_is_collected_before_anybody_has_asked(
+def test_nothing_is_collected_before_anybody_has_queried(
     spark: SparkSession, home: Path, schema: str, model: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     add_features(spark, schema, "a")
@@ -126,7 +136,7 @@ def test_each_record_becomes_a_row(spark: SparkSession, home: Path, schema: str,
     add_requests(spark, home, schema, (asked("a", "b"), answered(0.25, 0.75)), (as_table, answered(0.5, 1.0)))
     run(schema, model)
     found = rows(spark, schema)
-    assert found["fraud_score"].to_dict() == {"7": 1.0, "a": 0.25, "b": 0.75, "c": 0.5}
+    assert found["score"].to_dict() == {"7": 1.0, "a": 0.25, "b": 0.75, "c": 0.5}
     assert set(found["event_date"]) == {date(2026, 3, 1)}
     assert set(found["scored_by"]) == {"endpoint"}
     assert set(found["model_name"]) == {model}
@@ -147,14 +157,14 @@ def test_failed_and_malformed_requests_are_left_out_and_counted(
         ("{broken", "neither"),
         (None, None),  # too large to be kept
         (asked("c", "d"), answered(0.5)),  # an answer too few
-        ({"inputs": [[1.5]]}, answered(0.5)),  # names no transaction
+        ({"inputs": [[1.5]]}, answered(0.5)),  # names no row
         (asked("e"), {"predictions": ["high"]}),
-        ({"dataframe_split": {"columns": ["amount"], "data": [[1.5]]}}, answered(0.5)),  # the smoke test of a release
+        ({"dataframe_split": {"columns": NUMERIC[:1], "data": [[1.5]]}}, answered(0.5)),  # the smoke test of a release
         (asked(None), answered(0.5)),
     )
     run(schema, model)
     assert list(rows(spark, schema).index) == ["a"]
-    assert "9 requests since 2026-03-01: 1 failed and 5 malformed ones are left out, 1 transactions" in caplog.text
+    assert "9 requests since 2026-03-01: 1 failed and 5 malformed ones are left out, 1 rows" in caplog.text
 
 
 def test_each_row_names_the_version_that_had_the_traffic(
@@ -174,12 +184,10 @@ def test_the_first_answer_counts(spark: SparkSession, home: Path, schema: str, m
     # A later endpoint has a table of its own.
     add_requests(spark, home, schema, (asked("a"), answered(0.5), 2), table="requests_2_payload")
     run(schema, model)
-    assert rows(spark, schema)["fraud_score"].to_dict() == {"a": 0.75}
+    assert rows(spark, schema)["score"].to_dict() == {"a": 0.75}
 
 
-def test_only_transactions_of_these_days_are_collected(
-    spark: SparkSession, home: Path, schema: str, model: str
-) -> None:
+def test_only_rows_of_these_days_are_collected(spark: SparkSession, home: Path, schema: str, model: str) -> None:
     add_features(spark, schema, "a")
     add_features(spark, schema, "before", day=date(2026, 2, 28))
     add_requests(spark, home, schema, (asked("a", "before", "unknown"), answered(0.1, 0.2, 0.3)))
@@ -201,10 +209,10 @@ def test_collecting_a_day_again_changes_nothing(spark: SparkSession, home: Path,
 def test_the_endpoint_takes_the_place_of_the_batch_job(
     spark: SparkSession, home: Path, schema: str, model: str
 ) -> None:
-    """A transaction counts once, whoever has scored it."""
+    """A row counts once, whoever has scored it."""
     add_features(spark, schema, "a", "b")
     batch = tables.read(spark, f"{schema}.features").selectExpr(
-        *("transaction_id", "event_time", "event_date", "0.1D AS fraud_score", f"'{model}' AS model_name"),
+        *(*ROW, "event_date", "0.1D AS score", f"'{model}' AS model_name"),
         *("2 AS model_version", "'abc' AS git_commit", "current_timestamp() AS scored_at", "'batch' AS scored_by"),
     )
     add_requests(spark, home, schema, (asked("a"), answered(0.9)))
@@ -213,7 +221,7 @@ def test_the_endpoint_takes_the_place_of_the_batch_job(
         for _ in range(2):
             run(schema, model)
             found = rows(spark, schema)
-            assert found["fraud_score"].to_dict() == {"a": 0.9, "b": 0.1}
+            assert found["score"].to_dict() == {"a": 0.9, "b": 0.1}
             assert found["scored_by"].to_dict() == {"a": "endpoint", "b": "batch"}
 
 
@@ -228,7 +236,7 @@ CHANGES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("ask", [asked, asked_as_table])
-def test_a_caller_cannot_score_the_transaction_of_somebody_else(
+def test_a_caller_cannot_score_the_row_of_somebody_else(
     spark: SparkSession,
     home: Path,
     schema: str,
@@ -236,14 +244,14 @@ def test_a_caller_cannot_score_the_transaction_of_somebody_else(
     ask: Callable[..., dict[str, Any]],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """With features of their choice they get a score of their choice, before or after the transaction was scored."""
+    """With features of their choice they get a score of their choice, before or after the row was scored."""
     add_features(spark, schema, "a", "b")
     forged = together(*(ask("a", "b", **change) for change in CHANGES))
     answers = answered(*([0.0] * 2 * len(CHANGES)))
     add_requests(spark, home, schema, (forged, answers, 0), (ask("a"), answered(0.9), 1), (forged, answers, 3))
     run(schema, model)
-    assert rows(spark, schema)["fraud_score"].to_dict() == {"a": 0.9}
-    assert f"{4 * len(CHANGES)} answers are left out: their requests have other features" in caplog.text
+    assert rows(spark, schema)["score"].to_dict() == {"a": 0.9}
+    assert f"{4 * len(CHANGES)} responses are left out: their requests have other features" in caplog.text
 
 
 def test_a_forged_request_leaves_the_score_of_the_batch_job(
@@ -293,7 +301,7 @@ def test_numbers_may_have_few_digits_and_unknown_is_unknown(
     assert list(rows(spark, schema).index) == ["a"]
 
 
-def test_a_request_can_come_before_its_transaction(spark: SparkSession, home: Path, schema: str, model: str) -> None:
+def test_a_request_can_come_before_its_row(spark: SparkSession, home: Path, schema: str, model: str) -> None:
     add_features(spark, schema, "other")
     add_requests(spark, home, schema, (asked("a"), answered(0.5)))
     run(schema, model)

@@ -19,14 +19,15 @@ from mlflow.models import infer_signature
 from mlflow.tracking import MlflowClient
 from sklearn.dummy import DummyClassifier
 
-from {{ cookiecutter.package_name }} import models, registry, serving
+from {{ cookiecutter.package_name }} import models
+from {{ cookiecutter.package_name }}.platform import registry, serving
 
 from local import serving as laptop
 
 SCHEMA = "catalog.schema"
 SETTINGS = serving.Settings("Small", True, "callers", timeout_minutes=1)
 IMPATIENT = serving.Settings("Small", True, "callers", timeout_minutes=0.01)
-ROWS = pd.DataFrame({"amount": [1.0, 2.0, 3.0]})
+ROWS = pd.DataFrame({"number": [1.0, 2.0, 3.0]})
 NewVersion = Callable[[], str]
 Writes = Callable[[int], None]
 numbers = count(1)
@@ -133,7 +134,7 @@ def ask(model: str, endpoints: laptop.Endpoints, body: Any = None, path: str = "
     host = laptop.environment(endpoints.file.parents[1])["DATABRICKS_HOST"]
     request = urllib.request.Request(
         f"{host}/serving-endpoints/{serving.endpoint_name(model)}/{path}",
-        data=json.dumps(body or {"dataframe_records": [{"amount": 2, "transaction_id": "t-1"}]}).encode(),
+        data=json.dumps(body or {"dataframe_records": [{"number": 2, "transaction_id": "t-1"}]}).encode(),
         headers={"Authorization": f"Bearer {laptop.TOKEN}", "Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
@@ -414,7 +415,7 @@ def killed(action: Callable[[], object], writes: Writes, survives: int) -> bool:
 # The way back
 
 
-def target(model: str) -> models.Target:
+def target(model: str) -> models.Environment:
     """Return an environment whose job says what its endpoint is made of."""
     parameters = {
         "serving_workload_size": "Small",
@@ -424,13 +425,13 @@ def target(model: str) -> models.Target:
     }
     task = {"python_wheel_task": {"entry_point": "activate", "named_parameters": parameters}}
     resources = {"registered_models": {"model": {"id": model}}, "jobs": {"training": {"tasks": [task]}}}
-    return models.Target("prod", True, resources, "")
+    return models.Environment("prod", resources, "")
 
 
 @pytest.fixture
 def returned_to(endpoints: laptop.Endpoints, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the commands find the registry and the endpoints of the test."""
-    monkeypatch.setattr(models.Target, "connect", lambda self: registry.connect())
+    monkeypatch.setattr(models.Environment, "connect", lambda self: registry.connect())
 
 
 @pytest.mark.usefixtures("returned_to")
@@ -522,8 +523,8 @@ def test_the_api_refuses_what_databricks_refuses(
         client.serving_endpoints.create("with.dots")
     with pytest.raises(DatabricksError, match="neither dataframe_records nor dataframe_split"):
         client.serving_endpoints.query(name, inputs=[1])
-    with pytest.raises(DatabricksError, match="amount"):
+    with pytest.raises(DatabricksError, match="number"):
         client.serving_endpoints.query(name, dataframe_records=[{"other": 1}])
-    assert client.serving_endpoints.query(name, dataframe_records=[{"amount": 1}]).served_model_name == "v1"
+    assert client.serving_endpoints.query(name, dataframe_records=[{"number": 1}]).served_model_name == "v1"
     with pytest.raises(DatabricksError, match="token"):
         WorkspaceClient(token="wrong").serving_endpoints.get(name)

@@ -1,0 +1,177 @@
+"""Task `validate`: the gate. A challenger that does not pass stops the run, and the champion stays."""
+
+import json
+import logging
+from datetime import date, timedelta
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+from mlflow.models import Model
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from ..platform import data, evaluations, registry, sandbox, tables
+from ..platform.config import Gate, load_config
+from ..platform.evaluate import assess, too_few
+from ..platform.parameters import run
+from ..problem.features import FEATURES
+from ..problem.metrics import HIGHER_IS_BETTER
+
+logger = logging.getLogger(__name__)
+
+
+class GateError(RuntimeError):
+    """The challenger did not pass."""
+
+
+def objections(metrics: dict[str, float], champion: dict[str, float] | None, gate: Gate) -> list[str]:
+    """Return why a challenger must not serve; an empty list lets it pass.
+
+    Args:
+        metrics: of the challenger, from `assess`. A metric that is missing or NaN objects.
+        champion: metrics of the champion on the same rows, None for the first model.
+    """
+    nan = float("nan")
+    reasons = [f"holdout has {reason}" for reason in too_few(metrics, gate.min_labels)]
+    for name, least in gate.minimum.items():
+        if not metrics.get(name, nan) >= least:
+            reasons.append(f"{name} is {metrics.get(name, nan):.4f}, must be at least {least}")
+    for name, most in gate.maximum.items():
+        if not metrics.get(name, nan) <= most:
+            reasons.append(f"{name} is {metrics.get(name, nan):.4f}, must be at most {most}")
+    for name, tolerance in gate.max_regression.items():
+        sign, worse = (1, "below") if HIGHER_IS_BETTER[name] else (-1, "above")
+        if champion and not sign * (metrics.get(name, nan) - champion[name]) >= -tolerance:
+            reasons.append(
+                f"{name} is {metrics.get(name, nan):.4f}, "
+                f"more than {tolerance} {worse} the champion's {champion[name]:.4f}"
+            )
+    return reasons
+
+
+def acceptance(spark: SparkSession, folder: Path, holdout: pd.DataFrame) -> tuple[dict[str, float], list[str]]:
+    """Score `holdout` with the model in `folder`, whose code runs nowhere but in the sandbox.
+
+    Returns:
+        Its metrics, and objections if it does not load, has no signature, or does not fit the table; then no metrics.
+    """
+    if holdout.empty:
+        return {}, ["the holdout has no rows"]
+    try:
+        # Not `mlflow.models.get_model_info`: it asks this workspace for the logged model, which a received version has
+        # in the workspace that trained it.
+        signature = Model.load(str(folder)).signature
+        if signature is None or signature.outputs is None:
+            return {}, ["the model has no signature with inputs and outputs"]
+        if missing := set(signature.inputs.input_names()) - set(holdout.columns):
+            return {}, [f"the features table lacks the model's inputs {', '.join(sorted(missing))}"]
+        return assess(holdout, *sandbox.score(spark, folder, holdout[FEATURES])), []
+    except Exception as error:  # whatever a foreign model raises, it cannot serve here
+        (*_, cause) = str(error).strip().splitlines() or [""]
+        return {}, [f"the model does not load or score here: {type(error).__name__}: {cause}"]
+
+
+def validate(
+    source_table: str,
+    schema: str,
+    model: str,
+    version: str,
+    experiment: str,
+    run_date: date,
+    days: int,
+    environment: str,
+) -> None:
+    """Hold a version of `model` against the thresholds and the champion, on this environment's newest labels.
+
+    The outcome is a tag of the version (`validation_status` PASSED or FAILED), an MLflow run, and rows in
+    `<schema>.evaluations`. A version that is champion already has nothing to prove, nor has one that was approved with
+    the result that it has: against the same champion, and with the same files.
+
+    Raises:
+        GateError: lists every objection.
+    """
+    client = registry.connect()
+    challenger = registry.get(client, model, version)
+    champion = registry.find(client, model, registry.CHAMPION)
+    if champion is not None and champion.version == challenger.version:
+        logger.info("version %s of %s is champion already", version, model)
+        return
+    spark = tables.spark_session()
+    rival = str(champion.version) if champion else None
+    if (
+        registry.is_approved(challenger)
+        and json.loads(challenger.tags["validation_results"])["champion_version"] == rival
+        and evaluations.has_passed(spark, schema, challenger)
+    ):
+        logger.info("version %s of %s has passed, and is approved", version, model)
+        return
+    # Until this run has decided, nothing may rest on what an earlier one decided.
+    registry.tag(client, challenger, validation_status="PENDING")
+    registry.forget_approval(client, challenger)
+
+    rows = data.labelled(spark, source_table, f"{schema}.features", run_date - timedelta(days=days), run_date)
+    _, holdout = data.split(rows)
+    with registry.downloaded(model, version) as folder:
+        files_sha256 = registry.files_sha256(folder)
+        metrics, reasons = acceptance(spark, folder, holdout)
+    compared: dict[str, float] = {}
+    if champion is not None:
+        with registry.downloaded(model, str(champion.version)) as folder:
+            compared, broken = acceptance(spark, folder, holdout)
+        if broken:  # a champion that cannot score must not keep a good model out
+            logger.warning("champion %s is not compared with: %s", champion.version, broken[0])
+    reasons = reasons or objections(metrics, compared or None, load_config().gate)
+    status = "FAILED" if reasons else "PASSED"
+
+    mlflow.set_experiment(experiment)
+    with mlflow.start_run(run_name=f"validate version {version}") as active:
+        mlflow.set_tags({"validation_status": status, "model_version": version, "environment": environment})
+        mlflow.log_metrics(metrics)
+        mlflow.log_dict({"challenger": metrics, "champion": compared, "objections": reasons}, "validation.json")
+    readable = {"metrics": rounded(metrics), "champion": rounded(compared), "champion_version": rival}
+    result = {
+        "files_sha256": files_sha256,
+        "validation_status": status,
+        "validation_run": active.info.run_id,
+        "validation_results": json.dumps(readable),
+    }
+    record = [
+        {
+            "run_date": run_date,
+            "environment": environment,
+            "model_version": int(version),
+            "compared_version": int(compared_with.version),
+            "metric": name,
+            "value": value,
+            "validation_status": status,
+            "evidence": registry.evidence(challenger, result),
+        }
+        for compared_with, values in ((challenger, metrics), (champion, compared))
+        if compared_with is not None
+        for name, value in values.items()
+    ]
+    if record:
+        mine = (F.col("run_date") == F.lit(run_date)) & (F.col("model_version") == int(version))
+        tables.replace(spark.createDataFrame(record, evaluations.COLUMNS), f"{schema}.evaluations", mine)
+    registry.tag(
+        client,
+        challenger,
+        **result,
+        validated_at=registry.now(),
+        validation_objections="; ".join(reasons)[:500] or "none",
+        **{name: f"{value:.4f}" for name, value in metrics.items()},
+    )
+    if reasons:
+        raise GateError(
+            "\n  - ".join([f"Version {version} of {model} did not pass, the champion stays as it was:", *reasons])
+        )
+    logger.info("version %s of %s passes: %s", version, model, metrics)
+
+
+def rounded(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in metrics.items()}
+
+
+def main() -> None:
+    run(validate)
