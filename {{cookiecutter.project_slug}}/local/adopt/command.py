@@ -6,93 +6,84 @@ import shutil
 import subprocess
 import sys
 import time
-from argparse import ArgumentParser, Namespace
-from contextlib import contextmanager
 from collections.abc import Iterator
-from importlib import import_module
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
 
+from {{ cookiecutter.package_name }}.problem import model
+from {{ cookiecutter.package_name }}.problem import source as problem_source
+
 from ..bundle import load_bundle, target_names
 from ..engine import STATE
-from . import trial, writing
+from . import ROLES, trial, writing
 from .profile import Profile, describe
 from .reading import AdoptError, Source, read
 from .roles import Adopted, Roles, check
+from .rows import ADOPTED, CALENDAR, ROWS
 
-ADOPTED = "adopted"  # folder below `.local/`: the rows, and the day after the newest of them
-QUESTIONS = {
-    "key": "Which column names one row",
-    "time": "Which column says when it happened (none: the table is a snapshot)",
-    "label": "Which column is predicted",
-    "entity": "Whose rows stay together when a part is taken, such as a customer's (none: nobody's)",
-    "label_time": "Which column says when the label became known (none: it counts at once)",
-}
+PACKAGE = "{{ cookiecutter.package_name }}"
 REQUIRED = ("key", "time", "label")
+LOG = "adopt.log"
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("table", metavar="FILE_OR_TABLE", help="a CSV or Parquet file, or catalog.schema.table")
-    for role, question in QUESTIONS.items():
-        parser.add_argument(f"--{role.replace('_', '-')}", metavar="COLUMN", help=question.lower())
-    parser.add_argument("--force", action="store_true", help="write without asking, over whatever is there")
+def adopt(root: Path, table: str, given: dict[str, str | None], force: bool) -> None:
+    """Make a table the problem of the project in `root`.
 
-
-def adopt(root: Path, arguments: Namespace) -> None:
-    """Make the table the problem of the project in `root`.
+    Args:
+        table: path of a CSV or Parquet file, or three-part name.
+        given: column of each of ROLES, `none` for no column, None to be asked for it.
+        force: write without asking.
 
     Raises:
         AdoptError: if the table cannot be used, or nobody agreed to what would be written. Nothing is written then.
     """
-    if not arguments.force and not sys.stdin.isatty():
+    if not force and not sys.stdin.isatty():
         raise AdoptError("Nobody is here to agree to what is written: type --force to write without asking.")
-    package = load_bundle(root, target_names(root)[0])["var"]["package_name"]
-    source = read(arguments.table)
+    source = read(table)
     for note in [f"{old} is called {new}" for old, new in source.renamed.items()] + source.notes:
         print(f"  {note}")
-    adopted = check(source, _roles(arguments, source), _kind(package))
+    adopted = check(source, _roles(given, source), _kind())
     profile = describe(adopted)
-    with _staged(root, package) as stage:
-        files = _stage(stage, root, package, adopted, profile)
+    with _staged(root) as stage:
+        files = _stage(stage, root, adopted, profile)
         _show(root, source, adopted, profile, files, json.loads((stage / trial.RESULT).read_text(encoding="utf-8")))
-        if not arguments.force and input("\nWrite this? [y/N] ").strip().lower() not in ("y", "yes"):
+        if not force and input("\nWrite this? [y/N] ").strip().lower() not in ("y", "yes"):
             raise AdoptError("Nothing was written.")
         _write(root, files)
         _fill(root, stage, profile)
     print("\nNow: uv run pytest, uv run python -m local run dev training, and git diff.")
 
 
-def _roles(arguments: Namespace, source: Source) -> Roles:
+def _roles(given: dict[str, str | None], source: Source) -> Roles:
     """Return the roles that were given, and ask for others on a terminal."""
-    given = {role: getattr(arguments, role) for role in QUESTIONS}
     if any(given[role] is None for role in REQUIRED):
         if not sys.stdin.isatty():
             missing = next(role for role in REQUIRED if given[role] is None)
             raise AdoptError(f"--{missing} is not given: type --{missing} COLUMN, one of {', '.join(source.types)}.")
         print(f"Columns: {', '.join(source.types)}")
-        for role, question in QUESTIONS.items():
-            if given[role] is None:
-                given[role] = input(f"{question}? ").strip() or "none"
-    named = {role: None if str(column).lower() == "none" else column for role, column in given.items()}
-    for role in ("key", "label"):
-        if named[role] is None:
-            raise AdoptError(f"A table without a {role} cannot be adopted: type --{role} COLUMN.")
-    return Roles(**named)
+        asked = {role: input(f"Which column {does}? ").strip() for role, does in ROLES.items() if given[role] is None}
+        given = {**given, **asked}
+    key, happened, label, entity, label_time = (
+        None if (given[role] or "none").lower() == "none" else given[role] for role in ROLES
+    )
+    if key is None or label is None:
+        raise AdoptError("A table without a key or a label cannot be adopted: type --key COLUMN --label COLUMN.")
+    return Roles(key, happened, label, entity, label_time)
 
 
-def _kind(package: str) -> str:
+def _kind() -> str:
     """Return which kind of problem this project was rendered for."""
-    if import_module(f"{package}.problem.model").PREDICT == "predict":
+    if model.PREDICT == "predict":
         return "regression"
-    several = hasattr(import_module(f"{package}.problem.source"), "CLASSES")
-    return "multiclass-classification" if several else "binary-classification"
+    return "multiclass-classification" if hasattr(problem_source, "CLASSES") else "binary-classification"
 
 
 @contextmanager
-def _staged(root: Path, package: str) -> Iterator[Path]:
+def _staged(root: Path) -> Iterator[Path]:
     """Make a folder with a copy of the package, in which all is tried before anything is written; remove it."""
     stage = root.resolve() / STATE / "adopting"
     shutil.rmtree(stage, ignore_errors=True)
@@ -103,15 +94,10 @@ def _staged(root: Path, package: str) -> Iterator[Path]:
         shutil.rmtree(stage, ignore_errors=True)
 
 
-def _stage(stage: Path, root: Path, package: str, adopted: Adopted, profile: Profile) -> dict[str, str]:
+def _stage(stage: Path, root: Path, adopted: Adopted, profile: Profile) -> dict[str, str]:
     """Write the new room into the stage, try it there, and return the text of each file by its path from the root."""
-    room = Path("src", package, "problem")
-    old = {name: (root / room / name).read_text(encoding="utf-8") for name in ("model.py", "metrics.py")}
-    old["prediction"] = " ".join(import_module(f"{package}.problem.model").PREDICTION)
-    files = {
-        (name if "/" in name else (room / name).as_posix()): text
-        for name, text in writing.problem_files(adopted, profile, old, package).items()
-    }
+    room = Path("src", PACKAGE, "problem")
+    files = writing.problem_files(adopted, profile, root, room, next(iter(model.PREDICTION)))
     for name, text in files.items():
         (stage / name).parent.mkdir(parents=True, exist_ok=True)
         (stage / name).write_text(text, encoding="utf-8", newline="\n")
@@ -124,17 +110,19 @@ def _stage(stage: Path, root: Path, package: str, adopted: Adopted, profile: Pro
     subprocess.run([*ruff, "format", *settings, *paths], cwd=stage, check=True)
 
     kept = adopted.rows[list(writing.columns(adopted, profile))]
-    pa.parquet.write_table(pa.Table.from_pandas(kept, preserve_index=False), stage / "source.parquet")
-    task = {"package": package, "today": profile.today.isoformat() if profile.today else None}
-    (stage / "task.json").write_text(json.dumps(task), encoding="utf-8")
+    pa.parquet.write_table(pa.Table.from_pandas(kept, preserve_index=False), stage / ROWS)
+    task = {
+        "today": profile.today.isoformat() if profile.today else None,
+        "rows_per_day": str(min(1000, -(-profile.rows_per_week // 7))),
+    }
+    (stage / CALENDAR).write_text(json.dumps(task), encoding="utf-8")
     print("\nTrying a first model …", flush=True)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(stage / "src"), str(root.resolve())])}
-    tried = subprocess.run(
-        [sys.executable, "-m", "local.adopt.trial", str(stage)], env=environment, cwd=root, capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "local.adopt.trial", str(stage)]
+    tried = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True)
     if tried.returncode:
         (*_, cause) = tried.stderr.strip().splitlines() or ["it says nothing"]
-        log = root / STATE / "adopt.log"
+        log = root / STATE / LOG
         log.write_text(tried.stdout + tried.stderr, encoding="utf-8")
         raise AdoptError(f"The first model failed ({cause}): see {log.relative_to(root)}.")
     result = json.loads((stage / trial.RESULT).read_text(encoding="utf-8"))
@@ -147,7 +135,8 @@ def _show(
     root: Path, source: Source, adopted: Adopted, profile: Profile, files: dict[str, str], result: dict[str, Any]
 ) -> None:
     """Print what was found, and what would be written."""
-    print(f"\n{source.name}: {len(adopted.rows):,} rows, the newest of them before {profile.today or 'today'}")
+    newest = f"the newest of the day before {profile.today}" if profile.today else "a snapshot"
+    print(f"\n{source.name}: {len(adopted.rows):,} rows, {newest}")
     for note in adopted.notes:
         print(f"  {note}")
     print(f"Features: {', '.join(profile.features)}")
@@ -157,8 +146,8 @@ def _show(
     if not result["gained"]:
         print("  The columns hardly tell the label: look for better ones before you rely on a model.")
     print(
-        "\nproblem/sample.py and config.yml will hold summaries of the table, no row of it: percentiles of the numbers, "
-        "shares\nof the values that at least 10 rows have, of nulls and of hours. They go into the repository."
+        "\nproblem/sample.py and config.yml will hold summaries of the table and no row of it: percentiles of the "
+        "numbers,\nshares of the values that at least 10 rows have, of nulls and of hours. They go into the repository."
     )
     uncommitted = _uncommitted(root)
     for name in [*files, *_deleted(root, files)]:
@@ -205,19 +194,18 @@ def _write(root: Path, files: dict[str, str]) -> None:
 
 def _fill(root: Path, stage: Path, profile: Profile) -> None:
     """Start a new `.local/` whose source tables hold the adopted rows, with what was there kept beside it."""
-    state = root / STATE
-    fresh = root / f"{STATE}-new"
+    state, fresh = root / STATE, root / f"{STATE}-new"
     shutil.rmtree(fresh, ignore_errors=True)
+    delta = stage / "lakehouse" / "trial" / "own" / "source"
     for target in target_names(root):
-        bundle = load_bundle(root, target)
-        catalog, schema, table = bundle["var"]["source_table"].split(".")
-        shutil.copytree(stage / "lakehouse" / "trial" / "own" / "source", fresh / "lakehouse" / catalog / schema / table)
+        schema = load_bundle(root, target)["resources"]["schemas"]["schema"]["id"]
+        shutil.copytree(delta, fresh.joinpath("lakehouse", *schema.split("."), "source"))
     (fresh / ADOPTED).mkdir()
-    shutil.copy(stage / "source.parquet", fresh / ADOPTED)
+    shutil.copy(stage / ROWS, fresh / ADOPTED)
     if profile.today:
-        (fresh / ADOPTED / "today").write_text(profile.today.isoformat(), encoding="utf-8")
+        shutil.copy(stage / CALENDAR, fresh / ADOPTED)
     shutil.rmtree(stage)
-    if any(path.name != "adopt.log" for path in state.iterdir()):
+    if any(path.name != LOG for path in state.iterdir()):
         kept = root / f"{STATE}-{time.strftime('%Y%m%dT%H%M%S')}"
         state.rename(kept)
         print(f"What was in {STATE} is now in {kept.name}.")

@@ -79,6 +79,10 @@ class Profile:
     rows_per_week: int
 
     @property
+    def columns(self) -> "list[Number | Category | Moment]":
+        return [*self.numbers, *self.categories, *self.moments]
+
+    @property
     def features(self) -> list[str]:
         numeric = [number.name for number in self.numbers] + [moment.feature for moment in self.moments]
         clock = ["hour_of_day"] * bool(self.hours) + ["day_of_week"] * self.weekdays
@@ -106,7 +110,7 @@ def describe(adopted: Adopted) -> Profile:
             whole = kind not in ("float", "double") and not kind.startswith("decimal")
             if whole and figures.nunique() == len(figures):
                 left_out[name] = "numbers the rows"
-            elif times is not None and abs(figures.corr(times.astype("int64"), method="spearman")) > 0.95:
+            elif times is not None and abs(figures.corr(times.astype("int64").astype(float), method="spearman")) > 0.95:
                 left_out[name] = "grows with time"
             else:
                 quantiles = _rounded(figures.quantile(GRID), whole)
@@ -117,7 +121,7 @@ def describe(adopted: Adopted) -> Profile:
             if len(shares) > MAX_CATEGORIES or named.empty:
                 left_out[name] = f"has {len(shares)} different texts"
             else:
-                listed = (named / named.sum()).round(4).to_dict()
+                listed = {str(value): round(float(share), 4) for value, share in (named / named.sum()).items()}
                 categories.append(Category(name, nulls, listed, len(named) == len(shares)))
         elif kind in ("timestamp", "date") and times is not None:
             moment = pd.to_datetime(values, utc=True).dt.tz_localize(None)

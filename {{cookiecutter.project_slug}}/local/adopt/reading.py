@@ -125,7 +125,8 @@ def read_table(name: str, workspace: WorkspaceClient) -> tuple[pa.Table, dict[st
     if warehouse is None:
         raise AdoptError("You may use no SQL warehouse, which reads the table: ask for one, or adopt a Parquet file.")
     quoted = ".".join("`" + part.replace("`", "``") + "`" for part in name.split("."))
-    count = int(_arrow(_run(workspace, warehouse, f"SELECT count(*) AS rows FROM {quoted}"), workspace)["rows"][0].as_py())
+    counted = _arrow(_run(workspace, warehouse, f"SELECT count(*) AS rows FROM {quoted}"), workspace)
+    count = counted["rows"][0].as_py()
     if count > MAX_TABLE_ROWS:
         raise AdoptError(
             f"{name} has {count:,} rows, and adopt reads at most {MAX_TABLE_ROWS:,}: adopt a view of its newest months."

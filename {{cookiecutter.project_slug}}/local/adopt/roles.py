@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
@@ -52,14 +52,13 @@ def check(source: Source, roles: Roles, kind: str) -> Adopted:
     Raises:
         AdoptError: names the first thing that cannot be used.
     """
-    by_old_name = {role: source.renamed.get(name, name) for role, name in roles.named().items()}
-    for role, column in by_old_name.items():
+    roles = replace(roles, **{role: source.renamed.get(name, name) for role, name in roles.named().items()})
+    for role, column in roles.named().items():
         if column not in source.types:
             left_out = next((note for note in source.notes if note.startswith(f"{column} ")), "")
             raise AdoptError(left_out or f"{source.name} has no column {column}. It has: {', '.join(source.types)}.")
-        if list(by_old_name.values()).count(column) > 1:
+        if list(roles.named().values()).count(column) > 1:
             raise AdoptError(f"{column} cannot be two things: name another column as --{role.replace('_', '-')}.")
-    roles = Roles(**{"time": None, **by_old_name})
     rows = source.rows.to_pandas(date_as_object=False)
     adopted = Adopted(rows, dict(source.types), roles, [], [])
     _check_key(adopted)
@@ -114,8 +113,7 @@ def _times(adopted: Adopted, column: str, is_file: bool) -> pd.Series:
         raise AdoptError(f"{column} is a {kind}, not a timestamp: adopt a view that casts it.")
     adopted.types[column] = "timestamp"
     if kind in ("timestamp", "date"):
-        zone = values.dt.tz
-        return (values.dt.tz_convert("UTC").dt.tz_localize(None) if zone is not None else values).astype("datetime64[us]")
+        return pd.to_datetime(values, utc=True).dt.tz_localize(None).astype("datetime64[us]")
     if kind != "string":
         raise AdoptError(f"{column} holds numbers, not times: write them as 2026-01-31 or 2026-01-31T14:00:00.")
     texts = values.dropna()
@@ -128,7 +126,8 @@ def _times(adopted: Adopted, column: str, is_file: bool) -> pd.Series:
     elif len(parts):
         raise AdoptError(f"{column} is not written in one way ({texts.iloc[0]}): write times as 2026-01-31.")
     try:
-        parsed = pd.to_datetime(values, dayfirst=bool(day_first), utc=True, format=None if day_first else _layout(texts))
+        layout = None if day_first else _layout(texts)
+        parsed = pd.to_datetime(values, dayfirst=bool(day_first), utc=True, format=layout)
     except (ValueError, OverflowError):
         raise AdoptError(f"{column} holds no times that can be read ({texts.iloc[0]}): write 2026-01-31.") from None
     return parsed.dt.tz_localize(None).astype("datetime64[us]")
@@ -184,7 +183,7 @@ def _multiclass(adopted: Adopted, is_file: bool) -> list[str]:
         if not is_file:
             raise AdoptError(f"{label} is a {kind}, and classes are text: adopt a view that casts it.")
         whole = rows[label].map(lambda value: str(int(value)), na_action="ignore")
-        rows[label] = whole.astype(object).where(whole.notna(), None)
+        rows[label] = whole.astype(object)
         adopted.types[label] = "string"
     counts = rows[label].value_counts()
     if len(counts) > MAX_CLASSES:

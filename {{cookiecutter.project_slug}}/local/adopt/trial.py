@@ -6,20 +6,26 @@ A process of its own (`python -m local.adopt.trial FOLDER`), since it imports th
 import json
 import os
 import sys
-from collections.abc import Callable
 from datetime import date, timedelta
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pyspark.sql import SparkSession
 from sklearn.dummy import DummyClassifier, DummyRegressor
+
+from {{ cookiecutter.package_name }}.platform import data, tables
+from {{ cookiecutter.package_name }}.problem import metrics, model, sample, source
+from {{ cookiecutter.package_name }}.problem.features import FEATURES
+from {{ cookiecutter.package_name }}.tasks import features
 
 from ..engine import environment, open_session, spark_server
 from .profile import WINDOW
+from .rows import CALENDAR, ROWS
 
-MADE_UP_PER_DAY, MADE_UP_DAYS = 1000, 60  # as in the integration test, which learns from a fifth of them
+MADE_UP_PER_DAY, MADE_UP_DAYS = 150, 60  # as few as the tests of the project learn from
+DRIFT_DAYS = 35  # as in the lifecycle
 RESULT = "trial.json"
 Metrics = dict[str, float]
 NO_THRESHOLDS: dict[str, Any] = {
@@ -35,117 +41,117 @@ NO_THRESHOLDS: dict[str, Any] = {
 }
 
 
-class Package:
-    """The modules of the package that the trial calls, by the name of the package."""
-
-    def __init__(self, name: str) -> None:
-        def module(path: str) -> Any:
-            return import_module(f"{name}.{path}")
-
-        self.data, self.tables = module("platform.data"), module("platform.tables")
-        self.features, self.model = module("problem.features"), module("problem.model")
-        self.metrics, self.sample = module("problem.metrics"), module("problem.sample")
-        self.source, self.task = module("problem.source"), module("tasks.features")
-
-
 def main() -> None:
     """Write the thresholds that follow from the trial into the folder that the argument names."""
     folder = Path(sys.argv[1])
-    task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
+    task = json.loads((folder / CALENDAR).read_text(encoding="utf-8"))
     os.environ.update(environment(folder))
-    package = Package(task["package"])
-    lakehouse = folder / "lakehouse"
     for schema in ("own", "made_up", "drifted"):
-        (lakehouse / "trial" / schema).mkdir(parents=True)
+        (folder / "lakehouse" / "trial" / schema).mkdir(parents=True)
     with spark_server(["trial"]):
-        spark = open_session(lakehouse)
-        columns = [f"CAST(`{name}` AS {kind}) AS `{name}`" for name, kind in package.source.COLUMNS.items()]
-        own = spark.read.parquet(str(folder / "source.parquet")).selectExpr(*columns)
-        package.tables.create(own, "trial.own.source")
-        if broken := package.data.broken_rules(package.tables.read(spark, "trial.own.source")):
+        spark = open_session(folder / "lakehouse")
+        columns = [f"CAST(`{name}` AS {kind}) AS `{name}`" for name, kind in source.COLUMNS.items()]
+        own = spark.read.parquet(str(folder / ROWS)).selectExpr(*columns)
+        tables.create(own, "trial.own.source")
+        own = tables.read(spark, "trial.own.source")
+        if broken := data.broken_rules(own):
             raise RuntimeError("\n".join(broken))
-        today = date.fromisoformat(task["today"] or "2026-03-02")
-        types = ", ".join(f"`{name}` {kind}" for name, kind in package.source.COLUMNS.items())
-        first = today - timedelta(days=WINDOW)
-        made_up = package.sample.generate(first, today, MADE_UP_PER_DAY, seed=1)
-        package.tables.create(spark.createDataFrame(made_up, types), "trial.made_up.source")
+        today = date.fromisoformat(task["today"]) if task["today"] else date(2026, 3, 2)
+        first, later = today - timedelta(days=MADE_UP_DAYS), today + timedelta(days=DRIFT_DAYS)
+        tables.create(made_up(spark, first, today, MADE_UP_PER_DAY), "trial.made_up.source")
         trials = [
-            measure(package, spark, "trial.own", today, WINDOW, 1.0),
-            measure(package, spark, "trial.made_up", today, MADE_UP_DAYS, 0.2),
+            measure(spark, "trial.own", today, WINDOW),
+            measure(spark, "trial.made_up", today, MADE_UP_DAYS),
         ]
-    (folder / RESULT).write_text(json.dumps(thresholds(trials, package.metrics.HIGHER_IS_BETTER)), encoding="utf-8")
+        if source.TIME:
+            tables.create(own, "trial.drifted.source")
+            made_up(spark, today, later, int(task["rows_per_day"]), drift=True).writeTo("trial.drifted.source").append()
+            trials.append(measure(spark, "trial.drifted", later, WINDOW))
+    (folder / RESULT).write_text(json.dumps(thresholds(trials)), encoding="utf-8")
 
 
-def measure(package: Package, spark: Any, schema: str, today: date, days: int, fraction: float) -> dict[str, Any]:
-    """Return what a constant and a model reach on the holdout of `<schema>.source`, with the calls of the real tasks."""
-    source, start = f"{schema}.source", today - timedelta(days=days)
-    package.task.features(source, schema, today, days)
-    rows = package.data.labelled(spark, source, f"{schema}.features", start, today)
-    _, holdout = package.data.split(rows)
-    part = package.data.labelled(spark, source, f"{schema}.features", start, today, fraction)
-    training, _ = package.data.split(part)
-    label, inputs = package.source.LABEL, package.features.FEATURES
-    constant = DummyRegressor() if package.model.PREDICT == "predict" else DummyClassifier(strategy="prior")
-    constant.fit(training[inputs], training[label])
-    fitted = package.model.fit(training, package.model.PARAMETERS)
+def made_up(spark: SparkSession, start: date, end: date, rows_per_day: int, drift: bool = False) -> Any:
+    """Return generated rows as a Spark data frame with the types of the source."""
+    types = ", ".join(f"`{name}` {kind}" for name, kind in source.COLUMNS.items())
+    return spark.createDataFrame(sample.generate(start, end, rows_per_day, seed=1, drift=drift), types)
+
+
+def measure(spark: SparkSession, schema: str, today: date, days: int) -> dict[str, Any]:
+    """Return what a constant and a model reach on the holdout of `<schema>.source`, called as the tasks do."""
+    start = today - timedelta(days=days)
+    features.features(f"{schema}.source", schema, today, days)
+    rows = data.labelled(spark, f"{schema}.source", f"{schema}.features", start, today)
+    training, holdout = data.split(rows)
+    constant = DummyRegressor() if model.PREDICT == "predict" else DummyClassifier(strategy="prior")
+    constant.fit(training[FEATURES], training[source.LABEL])
+    fitted = model.fit(training, model.PARAMETERS)
 
     def predicted(estimator: Any) -> pd.DataFrame:
-        raw = getattr(estimator, package.model.PREDICT)(holdout[inputs])
-        return package.model.prediction(raw.reshape(len(holdout), -1))
+        raw = getattr(estimator, model.PREDICT)(holdout[FEATURES])
+        return model.prediction(raw.reshape(len(holdout), -1))
 
-    labels = holdout[label].reset_index(drop=True)
+    labels = holdout[source.LABEL].reset_index(drop=True)
     reached = predicted(fitted)
     return {
-        "constant": package.metrics.quality(labels, predicted(constant)),
-        "model": package.metrics.quality(labels, reached),
-        "noise": noise(package.metrics.quality, labels, reached),
+        "constant": metrics.quality(labels, predicted(constant)),
+        "model": metrics.quality(labels, reached),
+        "chance": chance(labels, reached),
         "rows": len(holdout),
         "days": int(holdout["event_date"].nunique()),
-        "counts": package.metrics.counts(labels),
+        "counts": metrics.counts(labels),
         "training_rows": len(training),
     }
 
 
-def noise(quality: Callable[[pd.Series, pd.DataFrame], Metrics], labels: pd.Series, prediction: pd.DataFrame) -> Metrics:
+def chance(labels: pd.Series, prediction: pd.DataFrame) -> Metrics:
     """Return the standard deviation of each metric over samples of the holdout, drawn with replacement."""
     rng, draws = np.random.default_rng(7), []
     for _ in range(20):
-        picked = rng.integers(len(labels), size=min(len(labels), 20_000))
-        draws.append(quality(labels.iloc[picked].reset_index(drop=True), prediction.iloc[picked].reset_index(drop=True)))
-    return pd.DataFrame(draws).std().fillna(0.0).to_dict()
+        drawn = rng.integers(len(labels), size=min(len(labels), 20_000))
+        some = labels.iloc[drawn].reset_index(drop=True)
+        draws.append(metrics.quality(some, prediction.iloc[drawn].reset_index(drop=True)))
+    return {str(name): float(value) for name, value in pd.DataFrame(draws).std().fillna(0.0).items()}
 
 
-def thresholds(trials: list[dict[str, Any]], higher_is_better: dict[str, bool]) -> dict[str, Any]:
+def thresholds(trials: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the numbers of config.yml, which every one of `trials` passes. The first of them is that of the own rows.
 
     A model must keep half of what the first one gained over a constant prediction, with room for chance.
+
+    Raises:
+        ValueError: if a holdout lacks a class, so that its metrics cannot be told.
     """
+    own = trials[0]
     limits: dict[bool, Metrics] = {True: {}, False: {}}
     max_regression: Metrics = {}
-    for metric, up in higher_is_better.items():
+    for metric, up in metrics.HIGHER_IS_BETTER.items():
         worst = []
         for trial in trials:
-            reached, constant, chance = (trial[of][metric] for of in ("model", "constant", "noise"))
-            gain = abs(reached - constant)
-            worst.append(reached - max(gain / 2, 3 * chance) if up else reached + max(gain / 2, 3 * chance))
-            max_regression.setdefault(metric, rounded(max(gain / 20, 2 * chance)))
+            reached, constant, deviation = (trial[of][metric] for of in ("model", "constant", "chance"))
+            if np.isnan(reached):
+                raise ValueError(f"the newest {trial['rows']} labels do not tell the {metric}")
+            room = max(abs(reached - constant) / 2, 3 * deviation)
+            worst.append(reached - room if up else reached + room)
         limits[up][metric] = rounded(min(worst) if up else max(worst))
-    own, *made_up = trials
-    rows = min(trial["rows"] for trial in trials) // 2
-    counts = {name: int(min(trial["counts"][name] for trial in trials) // 2) for name in own["counts"]}
-    (main, up), *_ = higher_is_better.items()
-    alarm = {main: limits[up][main]}
+        gain = abs(own["model"][metric] - own["constant"][metric])
+        max_regression[metric] = rounded(max(gain / 20, 2 * own["chance"][metric]))
+    rows = min(min(trial["rows"] for trial in trials) // 2, 1000)
+    counts = {name: min(int(min(trial["counts"][name] for trial in trials)) // 2, 20) for name in own["counts"]}
+    (main_metric, up), *_ = metrics.HIGHER_IS_BETTER.items()
+    alarm = {main_metric: limits[up][main_metric]}
+    gain = own["model"][main_metric] - own["constant"][main_metric]
     return {
         "minimum": limits[True],
         "maximum": limits[False],
         "max_regression": max_regression,
         "min_labels": {"rows": rows, **counts},
-        "monitoring_labels": {"rows": min(rows, 200), **{name: min(count, 20) for name, count in counts.items()}},
+        "monitoring_labels": {"rows": min(rows, 200), **counts},
         "monitoring_minimum": alarm if up else {},
         "monitoring_maximum": {} if up else alarm,
-        "min_rows": max(1, min(own["rows"] * 7 // max(own["days"], 7), MADE_UP_PER_DAY * 7) // 3),
-        "reached": f"{main}: {own['model'][main]:.4g} reached, {own['constant'][main]:.4g} by a constant.",
-        "gained": (own["model"][main] - own["constant"][main]) * (1 if up else -1) > own["noise"][main],
+        "min_rows": max(1, min(own["rows"] * 7 // own["days"], MADE_UP_PER_DAY * 7) // 3),
+        "reached": f"{main_metric}: {own['model'][main_metric]:.4g} reached, "
+        f"{own['constant'][main_metric]:.4g} by a constant.",
+        "gained": gain * (1 if up else -1) > own["chance"][main_metric],
         "trials": trials,
     }
 

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from string import Template
 from typing import Any
 
@@ -10,10 +11,12 @@ from .profile import GRID, Profile
 from .reading import AdoptError, identifier
 from .roles import Adopted
 
+TESTS = Path("tests", "problem")
 WIDTH = 116  # a longer rule would not fit into its line
 TELLING = {1: 0.9, 2: 0.8, 3: 0.7}  # share of the rows in which a made-up column tells of the label, by their number
 
-SOURCE = Template('''"""The source table: its columns, what they mean to the workflow, and the rules that its rows obey."""
+SOURCE = Template('''\
+"""The source table: its columns, what they mean to the workflow, and the rules that its rows obey."""
 
 # Column name and Spark type. Columns that nothing here needs are left out; the table may have more.
 COLUMNS = $columns
@@ -35,7 +38,8 @@ CLASSES = Template("""
 CLASSES = $classes
 """)
 
-FEATURES = Template('''"""What a model sees of a row. Training and scoring read one table, so they cannot differ."""
+FEATURES = Template('''\
+"""What a model sees of a row. Training and scoring read one table, so they cannot differ."""
 
 from datetime import timedelta
 
@@ -59,7 +63,8 @@ $computed
     )
 ''')
 
-SAMPLE = Template('''"""Made-up rows that look like those of the table, so that everything runs where its data is not.
+SAMPLE = Template('''\
+"""Made-up rows that look like those of the table, so that everything runs where its data is not.
 
 `python -m local adopt` wrote the figures: percentiles, and shares of values that many rows have. No row of the table is
 among them. Columns do not depend on each other, but some tell of the label.
@@ -109,9 +114,10 @@ $steps
     return pd.DataFrame(values)[list(COLUMNS)]
 ''')
 
-CONFIG = Template("""# What a model must reach, and when monitoring calls for attention. platform/config.py checks this file.
-# Metrics are those of metrics.py, and milliseconds_per_1000_rows. `python -m local adopt` wrote the numbers, from a first
-# model on the newest labels: a model must keep half of what that one gained over a constant prediction.
+CONFIG = Template("""\
+# What a model must reach, and when monitoring calls for attention. platform/config.py checks this file.
+# Metrics are those of metrics.py, and milliseconds_per_1000_rows. `python -m local adopt` wrote the numbers:
+# a model must keep half of what a first one gained over a constant prediction.
 # $reached
 
 training:
@@ -138,7 +144,7 @@ monitoring:
   maximum:$monitoring_maximum
 """)
 
-TEST_FEATURES = Template('''from datetime import date, timedelta
+TEST_FEATURES = Template("""from datetime import date, timedelta
 
 import pandas as pd
 import pytest
@@ -162,15 +168,15 @@ def test_numbers_are_doubles(computed: pd.DataFrame) -> None:
 
 def test_categories_are_never_null(computed: pd.DataFrame) -> None:
     assert computed[features.CATEGORICAL].notna().all(axis=None)
-$more''')
+$more""")
 
-TEST_HOUR = Template('''
+TEST_HOUR = Template("""
 
 def test_the_hour_is_that_of_utc(computed: pd.DataFrame) -> None:
     assert (computed["hour_of_day"] == computed["$time"].dt.hour).all()
-''')
+""")
 
-TEST_SAMPLE = Template('''from datetime import date, timedelta
+TEST_SAMPLE = Template("""from datetime import date, timedelta
 
 import pandas as pd
 
@@ -198,27 +204,48 @@ def test_rows_have_the_columns_of_the_source() -> None:
 def test_labels_are_as_frequent_as_in_the_table() -> None:
     labels = week()[source.LABEL]
 $labels
-''')
+""")
 
 
-def problem_files(adopted: Adopted, profile: Profile, old: Mapping[str, str], package: str) -> dict[str, str]:
-    """Return the text of each file, by its name in `problem/` or its path from the root, but for `config.yml`.
+def problem_files(adopted: Adopted, profile: Profile, root: Path, room: Path, prediction: str) -> dict[str, str]:
+    """Return the text of each file but `config.yml`, by its path from `root`. Estimator and metrics stay as they are.
 
     Args:
-        old: text of `model.py` and `metrics.py` as they are, which keep their estimator and their metrics, and the
-            names of the columns of `predictions`, separated by spaces.
+        room: the folder `problem`, from `root`.
+        prediction: first column of `predictions`, as it is called so far.
     """
-    prediction = prediction_names(adopted)
+    names = prediction_names(adopted)
+    package = room.parent.name
     hour = TEST_HOUR.substitute(time=adopted.roles.time) if profile.hours else ""
-    return {
-        "source.py": source(adopted, profile),
-        "features.py": features(adopted, profile),
-        "model.py": model(old["model.py"], old["prediction"].split(), prediction, adopted),
-        "metrics.py": renamed(old["metrics.py"], old["prediction"].split(), prediction),
-        "sample.py": sample(adopted, profile),
-        "tests/problem/test_features.py": TEST_FEATURES.substitute(package=package, more=hour),
-        "tests/problem/test_sample.py": TEST_SAMPLE.substitute(package=package, labels=_label_test(adopted, profile)),
+    files = {
+        room / "source.py": source(adopted, profile),
+        room / "features.py": features(adopted, profile),
+        room / "model.py": model((root / room / "model.py").read_text(encoding="utf-8"), prediction, names),
+        room / "metrics.py": renamed((root / room / "metrics.py").read_text(encoding="utf-8"), prediction, names[0]),
+        room / "sample.py": sample(adopted, profile),
+        TESTS / "test_features.py": TEST_FEATURES.substitute(package=package, more=hour),
+        TESTS / "test_sample.py": TEST_SAMPLE.substitute(package=package, labels=_label_test(adopted, profile)),
     }
+    of_metrics = root / TESTS / "test_metrics.py"
+    if of_metrics.exists() and not adopted.classes:  # other classes need other examples
+        files[TESTS / "test_metrics.py"] = renamed(of_metrics.read_text(encoding="utf-8"), prediction, names[0])
+    return {path.as_posix(): text for path, text in files.items()} | _rooms(root, adopted, profile, names)
+
+
+def _rooms(root: Path, adopted: Adopted, profile: Profile, names: list[str]) -> dict[str, str]:
+    """Return tests/unit/test_rooms.py, told of the columns that are called like words of the workflow."""
+    path = root / "tests" / "unit" / "test_rooms.py"
+    if not path.exists():
+        return {}
+    files = [*root.glob("src/*/**/*.py"), *root.glob("local/*.py"), *root.glob("lifecycle/*.py")]
+    others = [module for module in files if module.parent.name != "problem"]
+    words = {word for module in others for word in re.findall(r"\w+", module.read_text(encoding="utf-8"))}
+    own = {*columns(adopted, profile), *profile.features, *names} & words
+    text = re.sub(r"    \*\(.*\),  # columns of the table\n", "", path.read_text(encoding="utf-8"))
+    if own:
+        line = f"    *{tuple(sorted(own))!r},  # columns of the table\n"
+        text = re.sub(r"(\nWORKFLOW = \{\n(?:    .*\n)*)\}", lambda found: f"{found[1]}{line}}}", text)
+    return {path.relative_to(root).as_posix(): text}
 
 
 def prediction_names(adopted: Adopted) -> list[str]:
@@ -248,14 +275,14 @@ def columns(adopted: Adopted, profile: Profile) -> dict[str, str]:
     """Return the columns that the project uses, with their Spark types."""
     used = {
         *adopted.roles.named().values(),
-        *(column.name for column in (*profile.numbers, *profile.categories, *profile.moments)),
+        *(column.name for column in profile.columns),
     }
     return {name: kind for name, kind in adopted.types.items() if name in used}
 
 
 def _rules(adopted: Adopted, profile: Profile) -> dict[str, str]:
     found = {}
-    for column in (*profile.numbers, *profile.categories, *profile.moments):
+    for column in profile.columns:
         if not column.nulls:
             found[f"{column.name} is never null"] = f"`{column.name}` IS NOT NULL"
     for number in profile.numbers:
@@ -319,7 +346,7 @@ def features(adopted: Adopted, profile: Profile) -> str:
     return text
 
 
-def model(text: str, old: list[str], new: list[str], adopted: Adopted) -> str:
+def model(text: str, old: str, new: list[str]) -> str:
     """Return model.py with the predictions of this label; the estimator stays."""
     (first, *others) = new
     if others:
@@ -346,7 +373,7 @@ def model(text: str, old: list[str], new: list[str], adopted: Adopted) -> str:
             '    """Return the columns of PREDICTION for what PREDICT returned: numbers of shape (rows, 1)."""\n'
             f'    return pd.DataFrame({{"{first}": raw[:, 0]}})',
         )
-    return renamed(text, old, new)
+    return renamed(text, old, first)
 
 
 def redefined(text: str, **definitions: str) -> str:
@@ -373,9 +400,9 @@ def _defines(node: ast.stmt, name: str) -> bool:
     return False
 
 
-def renamed(text: str, old: list[str], new: list[str]) -> str:
-    """Return `text` with the first of the columns of `predictions` called by its new name."""
-    return re.sub(rf"\b{re.escape(old[0])}\b", new[0], text)
+def renamed(text: str, old: str, new: str) -> str:
+    """Return `text` with the word `old` written `new`."""
+    return re.sub(rf"\b{re.escape(old)}\b", new, text)
 
 
 def sample(adopted: Adopted, profile: Profile) -> str:
@@ -386,14 +413,15 @@ def sample(adopted: Adopted, profile: Profile) -> str:
     telling += [c.name for c in sorted(profile.categories, key=lambda category: -len(category.shares))]
     telling += [column.name for column in rich if len(set(column.quantiles)) <= 4] + [m.name for m in profile.moments]
     telling = telling[:5]
-    nulls = {c.name: round(c.nulls, 4) for c in (*profile.numbers, *profile.categories, *profile.moments) if c.nulls}
+    nulls = {c.name: round(c.nulls, 4) for c in profile.columns if c.nulls}
 
     constants, steps = [], []
     if profile.hours:
         constants.append(f"HOURS = {profile.hours}  # per mille of the rows, in UTC")
     if profile.numbers:
         constants.append("# Values of the numbers at GRID, from the first to the ninety-ninth percentile.")
-        constants.append(f"QUANTILES: dict[str, list[float]] = {_lines({n.name: n.quantiles for n in profile.numbers})}")
+        quantiles = {number.name: number.quantiles for number in profile.numbers}
+        constants.append(f"QUANTILES: dict[str, list[float]] = {_lines(quantiles)}")
     if profile.moments:
         constants.append("# Days from each of these times to TIME, at GRID.")
         constants.append(f"DAYS_BEFORE = {_lines({m.name: m.quantiles for m in profile.moments})}")
@@ -501,7 +529,8 @@ def _label(adopted: Adopted, profile: Profile) -> str:
 def _label_test(adopted: Adopted, profile: Profile) -> str:
     if adopted.classes:
         shares = dict(zip(adopted.classes, profile.class_shares, strict=True))
-        return f"    shares = {shares}\n    assert (labels.value_counts(normalize=True) - pd.Series(shares)).abs().max() < 0.05"
+        found = "labels.value_counts(normalize=True)"
+        return f"    shares = pd.Series({shares})\n    assert ({found} - shares).abs().max() < 0.05"
     if len(profile.label_quantiles) > 1:
         low, high = profile.label_quantiles[0], profile.label_quantiles[-1]
         return f"    assert labels.between({low}, {high}).all()"
@@ -518,7 +547,7 @@ def config(profile: Profile, thresholds: Mapping[str, Any]) -> str:
         holdout = "holdout_fraction: 0.2   # this part of the rows, always the same one, is kept from training"
     else:
         holdout = f"holdout_days: {str(profile.holdout_days).ljust(10)}# the newest labelled days, kept from training"
-    nulls = max((column.nulls for column in (*profile.numbers, *profile.moments)), default=0.0)
+    nulls = max((column.nulls for column in profile.columns if column not in profile.categories), default=0.0)
     return CONFIG.substitute(
         {name: _yaml(value) for name, value in thresholds.items() if isinstance(value, dict)},
         reached=thresholds["reached"],
