@@ -605,9 +605,7 @@ def test_a_source_belongs_to_others_and_the_model_to_nobody_else(make: Callable[
     project = make("none", "deploy-code", who=("--deployers", "deployer"))
     bundle = project.root / "databricks.yml"
     text = bundle.read_text(encoding="utf-8")
-    bundle.write_text(
-        text.replace("${resources.schemas.schema.id}.source", "lake.sales.orders"), encoding="utf-8"
-    )
+    bundle.write_text(text.replace("${resources.schemas.schema.id}.source", "lake.sales.orders"), encoding="utf-8")
     state, model = project.state, "function/prod.fraud_detection.fraud_detection_model"
     state.grants |= {"catalog/lake": {"ada": ["MANAGE"]}, model: {"mallory": ["APPLY_TAG"]}}
     wrong = "\n".join(project.plan())

@@ -167,7 +167,9 @@ def test_the_wheel_is_complete(project: Project, tmp_path: Path) -> None:
         names = set(archive.namelist())
         (entry_points,) = (name for name in names if name.endswith(".dist-info/entry_points.txt"))
         scripts = set(re.findall(r"^(\w+) = fraud_detection\.\1:main$", archive.read(entry_points).decode(), re.M))
-    assert {f"fraud_detection/{name}" for name in ("problem/config.yml", "platform/registry.py", "tasks/train.py")} <= names
+    assert {
+        f"fraud_detection/{name}" for name in ("problem/config.yml", "platform/registry.py", "tasks/train.py")
+    } <= names
     assert not [name for name in names if not name.startswith(("fraud_detection/", "fraud_detection-"))]
     called = set()
     for file in (project.root / "resources").glob("*.job.yml"):

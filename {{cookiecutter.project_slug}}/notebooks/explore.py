@@ -33,12 +33,13 @@ from datetime import date, timedelta
 import mlflow
 import pandas as pd
 
-from {{ cookiecutter.package_name }} import data, registry, tables
-from {{ cookiecutter.package_name }}.config import load_config
-from {{ cookiecutter.package_name }}.evaluate import evaluate
-from {{ cookiecutter.package_name }}.features import FEATURES
-from {{ cookiecutter.package_name }}.train import build_model
-from {{ cookiecutter.package_name }}.validate import objections
+from {{ cookiecutter.package_name }}.platform import data, registry, tables
+from {{ cookiecutter.package_name }}.platform.config import load_config
+from {{ cookiecutter.package_name }}.platform.evaluate import evaluate
+from {{ cookiecutter.package_name }}.problem.features import FEATURES
+from {{ cookiecutter.package_name }}.problem.model import PARAMETERS, PREDICT, fit
+from {{ cookiecutter.package_name }}.problem.source import LABEL
+from {{ cookiecutter.package_name }}.tasks.validate import objections
 
 dbutils.widgets.text("model", "")
 dbutils.widgets.text("source_table", "")
@@ -46,7 +47,7 @@ model = dbutils.widgets.get("model")
 if model.count(".") != 2:
     raise ValueError("Type the full name of your model (catalog.schema.model) into the field `model` at the top.")
 schema = model.rpartition(".")[0]
-source_table = dbutils.widgets.get("source_table") or f"{schema}.transactions"
+source_table = dbutils.widgets.get("source_table") or f"{schema}.source"
 
 spark = tables.spark_session()
 client = registry.connect()
@@ -60,9 +61,9 @@ today = date.today()
 # COMMAND ----------
 
 rows = data.labelled(spark, source_table, f"{schema}.features", today - timedelta(days=90), today)
-training, holdout = data.split(rows, load_config()["training"]["holdout_days"])
-print(f"{len(training)} rows to learn from, {len(holdout)} to compare on, {rows[data.LABEL].mean():.2%} positive")
-rows[FEATURES].describe(include="all").T
+training, holdout = data.split(rows)
+print(f"{len(training)} rows to learn from, {len(holdout)} to compare on")
+rows[[LABEL, *FEATURES]].describe(include="all").T
 
 # COMMAND ----------
 
@@ -79,13 +80,11 @@ predictions.groupBy("event_date", "model_version").count().orderBy("event_date")
 # MAGIC %md
 # MAGIC ## A variant
 # MAGIC
-# MAGIC Change the parameters here, or build another estimator. The parameters of the champion's code are `PARAMETERS` in `train.py`.
+# MAGIC Change the parameters here, or fit another estimator. Those of the champion's code are `PARAMETERS` in `problem/model.py`.
 
 # COMMAND ----------
 
-variant = build_model()
-variant.set_params(histgradientboostingclassifier__max_leaf_nodes=31)
-variant.fit(training[FEATURES], training[data.LABEL])
+variant = fit(training, PARAMETERS | {"max_leaf_nodes": 31})
 
 # COMMAND ----------
 
@@ -100,7 +99,7 @@ champion = registry.get(client, model, registry.CHAMPION)
 champion_model = mlflow.pyfunc.load_model(f"models:/{model}/{champion.version}")
 metrics = {
     f"champion (version {champion.version})": evaluate(champion_model.predict, holdout),
-    "variant": evaluate(variant.predict_proba, holdout),
+    "variant": evaluate(getattr(variant, PREDICT), holdout),
 }
 pd.DataFrame(metrics)
 
@@ -109,9 +108,9 @@ pd.DataFrame(metrics)
 # MAGIC %md
 # MAGIC ## Would the gate let it pass?
 # MAGIC
-# MAGIC An empty list lets it pass. Then put the change into `src/{{ cookiecutter.package_name }}/train.py`, and go on with docs/onboarding.md, "Change the model".
+# MAGIC An empty list lets it pass. Then put the change into `src/{{ cookiecutter.package_name }}/problem/model.py`, and go on with docs/onboarding.md, "Change the model".
 
 # COMMAND ----------
 
 champion_metrics, variant_metrics = metrics.values()
-objections(variant_metrics, champion_metrics, load_config()["gate"])
+objections(variant_metrics, champion_metrics, load_config().gate)

@@ -64,6 +64,11 @@ def test_imports_go_one_way(name: str) -> None:
             assert ROOMS.index(found) <= own, f"{name} imports {other}"
 
 
+def test_every_module_is_in_a_room() -> None:
+    lost = {room(path) for path in MODULES.values()} - {*ROOMS, "__init__"}
+    assert not lost, f"{', '.join(sorted(lost))}: in no room, one of {', '.join(ROOMS[:3])} is meant"
+
+
 def test_no_two_modules_import_each_other() -> None:
     graph = {name: set(imported(name)) - {name} for name, path in MODULES.items() if path.name != "__init__.py"}
 

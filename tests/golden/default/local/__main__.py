@@ -1,7 +1,8 @@
-"""`uv run python -m local`: run one job, play the whole lifecycle, show what serves where, and who may read what."""
+"""`uv run python -m local`: the workspaces of this project on a laptop, from single jobs to the whole lifecycle."""
 
 import sys
 from argparse import ArgumentParser, Namespace
+from functools import partial
 from pathlib import Path
 
 from . import access
@@ -16,10 +17,15 @@ def parse_arguments() -> Namespace:
     run.add_argument("target")
     run.add_argument("job")
     run.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="override a job parameter")
-    commands.add_parser("lifecycle", help="play the model's life from the first training to a rollback")
+    if (ROOT / "lifecycle").exists():
+        commands.add_parser("lifecycle", help="play the model's life from the first training to a rollback")
     commands.add_parser("status", help="show what serves where")
+    commands.add_parser("models", help="what `uv run models` does, on the laptop", add_help=False)
     commands.add_parser("access", help="write who may read and write what into docs/access.md")
-    arguments = parser.parse_args()
+    arguments, rest = parser.parse_known_args()
+    arguments.rest = rest
+    if rest and arguments.command != "models":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if arguments.command == "run" and (wrong := [text for text in arguments.param if "=" not in text]):
         parser.error(f"--param {wrong[0]} has no value: write --param NAME=VALUE")
     return arguments
@@ -34,20 +40,25 @@ def main() -> None:
     from fraud_detection import models
 
     from .bundle import BundleError
+    from .environment import open_environment
     from .jobs import JobError, laptop
-    from .lifecycle import tell
-    from .story import BrokenPromiseError, play
 
+    opened = partial(open_environment, ROOT)
     try:
         if arguments.command == "run":
             with laptop(ROOT) as machine:
                 parameters = dict(text.split("=", 1) for text in arguments.param)
                 machine.run(arguments.target, arguments.job, parameters)
         elif arguments.command == "lifecycle":
+            from lifecycle.pattern import tell
+            from lifecycle.story import play
+
             play(ROOT, tell)
+        elif arguments.command == "models":
+            models.main(arguments.rest, opened, prog="python -m local models")
         else:
-            print(models.status(models.TARGETS, local=True))
-    except (BundleError, JobError, BrokenPromiseError) as error:
+            print(models.status([opened(target) for target in models.TARGETS]))
+    except (BundleError, JobError, AssertionError) as error:  # the last one is a promise that the lifecycle saw broken
         sys.exit(f"local: {error}")
 
 

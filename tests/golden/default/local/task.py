@@ -20,7 +20,8 @@ import mlflow.sklearn
 import mlflow.store.model_registry.sqlalchemy_store
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 import pyspark.sql.connect.session  # noqa: F401
-import sklearn.ensemble  # noqa: F401
+
+import fraud_detection.tasks.train  # noqa: F401
 
 from .engine import open_session
 

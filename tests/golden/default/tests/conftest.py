@@ -12,7 +12,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 from pyspark.sql import SparkSession
 
-from fraud_detection import registry
+from fraud_detection.platform import registry
 
 from local.engine import STATE, environment, open_session, spark_server
 

@@ -6,8 +6,8 @@ import secrets
 import shutil
 import subprocess
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -15,9 +15,11 @@ import pandas as pd
 from mlflow.tracking import MlflowClient
 from mlflow.utils.rest_utils import get_workspace_client
 
-from . import registry
+from .platform import registry
+from .problem.metrics import HIGHER_IS_BETTER
 
 TARGETS = ["dev", "staging", "prod"]
+MAIN_METRIC = next(iter(HIGHER_IS_BETTER))
 
 
 class CommandError(RuntimeError):
@@ -25,11 +27,10 @@ class CommandError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Target:
-    """One environment of the bundle, in a workspace or on the laptop."""
+class Environment:
+    """One target of the bundle, as it is deployed to its workspace."""
 
     name: str
-    local: bool
     resources: dict[str, Any]
     host: str
 
@@ -40,20 +41,26 @@ class Target:
 
     def connect(self) -> MlflowClient:
         """Point MLflow at this environment, and return a client of its registry."""
-        if self.local:
-            from local.engine import environment
-
-            os.environ.update(environment(Path.cwd()))
-        else:
-            os.environ["DATABRICKS_HOST"] = self.host
-            get_workspace_client.cache_clear()  # MLflow would go on talking to the workspace of the target before
-            mlflow.set_tracking_uri("databricks")
+        os.environ["DATABRICKS_HOST"] = self.host
+        get_workspace_client.cache_clear()  # MLflow would go on talking to the workspace of the target before
+        mlflow.set_tracking_uri("databricks")
         return registry.connect()
 
     def signed_in(self) -> str:
-        """Return who works with this environment: a user or a service principal of its workspace, or of the laptop."""
+        """Return who works with this environment: a user or a service principal of its workspace."""
         self.connect()
         return registry.signed_in()
+
+    def deployed_commit(self) -> str:
+        """Return the git commit of the code that runs here, `-` for who cannot see the deployment."""
+        from databricks.sdk import WorkspaceClient
+
+        if "id" not in self.resources["jobs"]["inference"]:
+            return "-"
+        job = WorkspaceClient(host=self.host).jobs.get(int(self.resources["jobs"]["inference"]["id"]))
+        tasks = (job.settings.tasks if job.settings else None) or []
+        parameters = [task.python_wheel_task.named_parameters or {} for task in tasks if task.python_wheel_task]
+        return next((found["git_commit"] for found in parameters if "git_commit" in found), "-")
 
 
 def databricks(*arguments: str) -> str:
@@ -64,45 +71,30 @@ def databricks(*arguments: str) -> str:
     """
     executable = shutil.which("databricks")
     if executable is None:
-        raise CommandError("The Databricks CLI is not on the PATH. Install it, or add --local for the laptop.")
+        raise CommandError(
+            "The Databricks CLI is not on the PATH. Install it, or use the laptop: uv run python -m local models"
+        )
     result = subprocess.run([executable, *arguments], stdout=subprocess.PIPE, text=True)
     if result.returncode:
         raise CommandError(f"databricks {' '.join(arguments[:3])} failed, see above.")
     return result.stdout
 
 
-def open_target(name: str, local: bool) -> Target:
-    """Return the environment `name` with the names that its resources have there."""
-    if local:
-        from local.bundle import load_bundle
-
-        bundle = load_bundle(Path.cwd(), name)
-        return Target(name, local, bundle["resources"], bundle["workspace"]["host"])
+def deployed(name: str) -> Environment:
+    """Return the environment `name` with the names that its resources have in its workspace."""
     summary = json.loads(databricks("bundle", "summary", "--target", name, "--output", "json"))
     resources, host = summary["resources"], summary["workspace"]["host"]
     # Only who deployed finds the deployment. Everybody else knows the model by its name.
     model, schema = resources["registered_models"]["model"], resources["schemas"]["schema"]
     model.setdefault("id", f"{schema['catalog_name']}.{schema['name']}.{model['name']}")
-    return Target(name, local, resources, host)
+    return Environment(name, resources, host)
 
 
-def deployed_commit(target: Target) -> str:
-    """Return the git commit of the code that runs in `target`, `-` for who cannot see the deployment."""
-    if target.local:
-        from local.engine import deployed_commits
-
-        return deployed_commits(Path.cwd()).get(target.name, "-")
-    from databricks.sdk import WorkspaceClient
-
-    if "id" not in target.resources["jobs"]["inference"]:
-        return "-"
-    job = WorkspaceClient(host=target.host).jobs.get(int(target.resources["jobs"]["inference"]["id"]))
-    tasks = (job.settings.tasks if job.settings else None) or []
-    parameters = [task.python_wheel_task.named_parameters or {} for task in tasks if task.python_wheel_task]
-    return next((found["git_commit"] for found in parameters if "git_commit" in found), "-")
+# How an environment is found by its name. The laptop brings its own.
+Opener = Callable[[str], Environment]
 
 
-def describe(target: Target) -> dict[str, str]:
+def describe(target: Environment) -> dict[str, str]:
     """Return what the registry knows of the versions that matter in `target`, by label."""
     client = target.connect()
     versions = {
@@ -110,7 +102,7 @@ def describe(target: Target) -> dict[str, str]:
         for alias in (registry.CHAMPION, registry.CHALLENGER, registry.PREVIOUS)
     }
     champion, challenger = versions[registry.CHAMPION], versions[registry.CHALLENGER]
-    rows = {"code deployed": (deployed_commit(target) or "-")[:12], "model": target.model}
+    rows = {"code deployed": (target.deployed_commit() or "-")[:12], "model": target.model}
     rows |= {alias: str(version.version) if version else "-" for alias, version in versions.items()}
     if challenger:
         rows[registry.CHALLENGER] += f" ({challenger.tags.get('validation_status', 'PENDING')})"
@@ -127,15 +119,15 @@ def describe(target: Target) -> dict[str, str]:
         "training days": join("training_start", "training_end", between=" to "),
         "training rows": tags.get("training_rows", "-"),
         "received from": join("source_model", "source_version", between=" version "),
-        "average precision": tags.get("average_precision", "-"),
+        MAIN_METRIC.replace("_", " "): tags.get(MAIN_METRIC, "-"),
         "approved by": tags.get("approved_by", "-"),
         "approved at": tags.get("approved_at", "-"),
     }
 
 
-def status(targets: list[str], local: bool) -> str:
-    """Return a table with one column per target."""
-    rows = {name: describe(open_target(name, local)) for name in targets}
+def status(environments: Sequence[Environment]) -> str:
+    """Return a table with one column per environment."""
+    rows = {environment.name: describe(environment) for environment in environments}
     return pd.DataFrame(rows).map(one_line).to_string()
 
 
@@ -144,7 +136,7 @@ def one_line(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text).replace("##", "# #")
 
 
-def roll_back(target: Target, by: str, reason: str, take_over: bool = False) -> str:
+def roll_back(target: Environment, by: str, reason: str, take_over: bool = False) -> str:
     """Make the previous champion of `target` serve again, and return one sentence on what was done.
 
     Args:
@@ -172,12 +164,12 @@ def short_enough(text: str) -> str:
     return text
 
 
-def parse_arguments() -> Namespace:
-    parser = ArgumentParser(prog="models", description="What serves where, releases of model versions, and rollback.")
+def parse_arguments(arguments: list[str] | None, prog: str) -> Namespace:
+    parser = ArgumentParser(prog=prog, description="What serves where, releases of model versions, and rollback.")
     commands = parser.add_subparsers(dest="command", required=True)
     show = commands.add_parser("status", help="champion, challenger and previous of each environment")
     back = commands.add_parser("rollback", help="the previous champion serves again")
-    asking, deciding = [show], [back]
+    deciding = [back]
 
     show.add_argument("--target", choices=TARGETS, help="one environment only")
     for command in deciding:
@@ -185,23 +177,27 @@ def parse_arguments() -> Namespace:
         command.add_argument("--reason", type=short_enough, default="not given", help="recorded on the version")
         command.add_argument("--by", type=short_enough, default="", help="who decides, if not whoever is signed in")
     back.add_argument("--take-over", action="store_true", help="go ahead of a release or rollback that was cut off")
-    for command in (*asking, *deciding):
-        command.add_argument("--local", action="store_true", help="the laptop, not a workspace")
-    arguments = parser.parse_args()
-    return arguments
+    found = parser.parse_args(arguments)
+    return found
 
 
-def carry_out(arguments: Namespace) -> str:
+def carry_out(arguments: Namespace, opened: Opener) -> str:
     """Do what the command line says, and return what to print."""
     if arguments.command == "status":
-        return status([arguments.target] if arguments.target else TARGETS, arguments.local)
-    target = open_target(arguments.target, arguments.local)
+        return status([opened(name) for name in ([arguments.target] if arguments.target else TARGETS)])
+    target = opened(arguments.target)
     return roll_back(target, arguments.by, arguments.reason, arguments.take_over)
 
 
-def main() -> None:
-    arguments = parse_arguments()
+def main(arguments: list[str] | None = None, opened: Opener = deployed, prog: str = "models") -> None:
+    """Carry out a command line.
+
+    Args:
+        arguments: those of this process if None.
+        opened: how environments are found.
+    """
+    found = parse_arguments(arguments, prog)
     try:
-        print(carry_out(arguments))
+        print(carry_out(found, opened))
     except (CommandError, registry.RegistryError) as error:
         raise SystemExit(f"models: {error}") from None

@@ -5,118 +5,137 @@ import pandas as pd
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from fraud_detection import check_data, data, features, tables
+from fraud_detection.platform import data, tables
+from fraud_detection.platform.config import Training
+from fraud_detection.problem import sample, source
+from fraud_detection.problem.features import FEATURES
+from fraud_detection.tasks import check_data, features
 
-GOOD: dict[str, Any] = {
-    "transaction_id": "t1",
-    "card_id": "c1",
-    "event_time": datetime(2026, 3, 1, 12, tzinfo=UTC),
-    "amount": 12.5,
-    "merchant_category": "grocery",
-    "country": "DE",
-    "channel": "chip",
-    "is_fraud": 0,
-    "label_time": datetime(2026, 3, 15, 12, tzinfo=UTC),
-}
-SCHEMA = ", ".join(f"{column} {kind}" for column, kind in data.COLUMNS.items())
+DAY = date(2026, 3, 1)
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SCHEMA = ", ".join(f"{column} {kind}" for column, kind in source.COLUMNS.items())
 
 
-def source(spark: SparkSession, *changes: dict[str, Any]) -> DataFrame:
-    """Return good rows, each with its changes."""
-    return spark.createDataFrame([tuple((GOOD | change).values()) for change in changes], SCHEMA)
+def rows(number: int, **changes: Any) -> pd.DataFrame:
+    """Return made-up rows of one day, with the same values in these columns, or a list of them."""
+    return sample.generate(DAY, DAY + timedelta(days=1), number, seed=1).assign(**changes)[list(source.COLUMNS)]
+
+
+def frame(spark: SparkSession, rows: pd.DataFrame) -> DataFrame:
+    known = rows.astype(object).mask(rows.isna(), None)
+    return spark.createDataFrame(known, SCHEMA)
+
+
+def write(spark: SparkSession, table: str, rows: pd.DataFrame) -> None:
+    frame(spark, rows).writeTo(tables.quote(table)).using("delta").create()
 
 
 def test_good_rows_break_no_rule(spark: SparkSession) -> None:
-    unlabelled = {"transaction_id": "t2", "is_fraud": None, "label_time": None}
-    assert data.broken_rules(source(spark, {}, unlabelled)) == []
+    unknown = {role: None for role in (source.LABEL, source.LABEL_TIME) if role}
+    for good in (rows(20), rows(20, **unknown)):
+        assert data.broken_rules(frame(spark, good)) == []
 
 
-@pytest.mark.parametrize(
-    ("change", "problem"),
-    [
-        ({"amount": None}, "column amount: is never null, broken by 1 of 2 rows"),
-        ({"amount": -0.01}, "column amount: lies between 0 and 100000, broken by 1 of 2 rows"),
-        ({"card_id": None}, "column card_id: is never null, broken by 1 of 2 rows"),
-        ({"country": "Germany"}, "column country: has two letters, broken by 1 of 2 rows"),
-        ({"is_fraud": 2}, "column is_fraud: is 0, 1 or not yet known, broken by 1 of 2 rows"),
-        (
-            {"label_time": GOOD["event_time"] - timedelta(seconds=1)},
-            "column label_time: is not before the event, broken by 1 of 2 rows",
-        ),
-        ({"transaction_id": "t1"}, "column transaction_id: is unique, broken by 1 rows"),
-    ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
-)
-def test_a_broken_rule_is_named_with_its_column(spark: SparkSession, change: dict[str, Any], problem: str) -> None:
-    assert problem in data.broken_rules(source(spark, {}, {"transaction_id": "t2"} | change))
+def test_the_roles_bring_rules_along(spark: SparkSession) -> None:
+    broken = rows(4)
+    broken.loc[0, source.KEY] = None
+    broken.loc[1, source.KEY] = broken.loc[2, source.KEY]
+    expected = {f"{source.KEY} is never null: broken by 1 of 4 rows", f"{source.KEY} is unique: broken by 2 rows"}
+    if source.TIME and source.LABEL_TIME:
+        broken.loc[3, source.LABEL_TIME] = broken[source.TIME].min() - timedelta(seconds=1)
+        expected.add(f"{source.LABEL_TIME} is not before {source.TIME}: broken by 1 of 4 rows")
+    assert expected <= set(data.broken_rules(frame(spark, broken)))
 
 
 def test_a_missing_column_and_a_wrong_type_are_named(spark: SparkSession) -> None:
-    rows = source(spark, {})
-    assert data.broken_rules(rows.drop("amount")) == ["column amount: is missing, must be double"]
-    wrong = rows.withColumn("amount", rows["amount"].cast("string"))
-    assert data.broken_rules(wrong) == ["column amount: is string, must be double"]
+    good, kind = frame(spark, rows(1)), source.COLUMNS[source.KEY]
+    assert data.broken_rules(good.drop(source.KEY)) == [f"column {source.KEY}: is missing, must be {kind}"]
+    wrong = good.withColumn(source.KEY, good[source.KEY].cast("binary"))
+    assert data.broken_rules(wrong) == [f"column {source.KEY}: is binary, must be {kind}"]
 
 
 def test_an_empty_period_is_a_problem(spark: SparkSession) -> None:
-    assert data.broken_rules(source(spark, {}).where("false")) == ["the table: has no rows in this period"]
+    assert data.broken_rules(frame(spark, rows(1)).where("false")) == ["the table has no rows in this period"]
 
 
 def test_check_data_looks_at_its_period_only(spark: SparkSession, schema: str) -> None:
-    table = f"{schema}.transactions"
-    long_ago = {"transaction_id": "t0", "event_time": datetime(2026, 1, 1, tzinfo=UTC), "amount": -1.0}
-    source(spark, long_ago, {}).writeTo(tables.quote(table)).using("delta").create()
+    table = f"{schema}.source"
+    if source.TIME is None:
+        pytest.skip("a snapshot has no periods")
+    keys = ["doubled", "doubled", "good"]
+    times = [NOON - timedelta(days=60), NOON - timedelta(days=60), NOON]
+    known = {source.LABEL_TIME: NOON} if source.LABEL_TIME else {}
+    write(spark, table, rows(3, **{source.KEY: keys, source.TIME: times}, **known))
 
-    check_data.check_data(table, date(2026, 3, 2), days=1)
-    with pytest.raises(data.DataCheckError, match=f"{table} is not fit for use:\n  - column amount: lies between"):
-        check_data.check_data(table, date(2026, 3, 2), days=90)
+    check_data.check_data(table, DAY + timedelta(days=1), days=1)
+    with pytest.raises(data.DataCheckError, match=f"{table} is not fit for use:\n  - {source.KEY} is unique"):
+        check_data.check_data(table, DAY + timedelta(days=1), days=90)
 
 
 def test_training_does_not_see_labels_that_arrive_on_or_after_the_run_date(spark: SparkSession, schema: str) -> None:
-    run_date, table = date(2026, 3, 10), f"{schema}.transactions"
+    if source.LABEL_TIME is None:
+        pytest.skip("labels count at once")
+    run_date, table = date(2026, 3, 10), f"{schema}.source"
     midnight = datetime(2026, 3, 10, tzinfo=UTC)
-    rows = source(
-        spark,
-        {"transaction_id": "before", "label_time": midnight - timedelta(seconds=1)},
-        {"transaction_id": "at midnight", "label_time": midnight},
-        {"transaction_id": "after", "label_time": midnight + timedelta(days=3)},
-        {"transaction_id": "never", "is_fraud": None, "label_time": None},
-    )
-    rows.writeTo(tables.quote(table)).using("delta").create()
+    times = [midnight - timedelta(seconds=1), midnight, midnight + timedelta(days=3), None]
+    arriving = rows(4, **{source.KEY: ["before", "at midnight", "after", "never"], source.LABEL_TIME: times})
+    arriving[source.LABEL] = arriving[source.LABEL].astype(object)
+    arriving.loc[3, source.LABEL] = None
+    write(spark, table, arriving)
     features.features(table, schema, run_date, days=30)
 
     known = data.labelled(spark, table, f"{schema}.features", date(2026, 2, 8), run_date)
 
-    assert known["transaction_id"].tolist() == ["before"]
-    assert {data.LABEL, *features.FEATURES} <= set(known.columns)
+    assert known[source.KEY].tolist() == ["before"]
+    assert {source.LABEL, *FEATURES} <= set(known.columns)
 
 
-def test_a_fraction_keeps_whole_cards(spark: SparkSession, schema: str) -> None:
-    run_date, table = date(2026, 4, 1), f"{schema}.transactions"
-    cards = [{"transaction_id": f"{card}-{n}", "card_id": f"c{card}"} for card in range(200) for n in range(2)]
-    source(spark, *cards).writeTo(tables.quote(table)).using("delta").create()
+def test_a_fraction_keeps_whole_entities(spark: SparkSession, schema: str) -> None:
+    run_date, table = date(2026, 4, 1), f"{schema}.source"
+    entities = {source.ENTITY: [f"e{number // 2}" for number in range(400)]} if source.ENTITY else {}
+    write(spark, table, rows(400, **entities))
     features.features(table, schema, run_date, days=60)
 
     kept = data.labelled(spark, table, f"{schema}.features", date(2026, 2, 1), run_date, fraction=0.3)
 
-    rows_per_card = kept.groupby("card_id").size()
-    assert (rows_per_card == 2).all()
-    assert 30 < len(rows_per_card) < 90  # 60 of 200 cards, and four standard deviations
+    sizes = kept.groupby(data.UNIT).size()
+    assert (sizes == (2 if source.ENTITY else 1)).all()
+    assert 60 < len(kept) < 180  # 120 of 400 rows, and more than four standard deviations
 
 
-def test_split_keeps_the_newest_days_from_training() -> None:
-    days = [date(2026, 3, 1) + timedelta(days=number) for number in range(10)]
-    rows = pd.DataFrame({"event_date": days[::-1]})
+def holdout(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
+    """Set what is held out."""
+    training = Training.model_construct(**{"holdout_days": None, "holdout_fraction": None} | settings)
+    config = data.load_config().model_copy(update={"training": training})
+    monkeypatch.setattr(data, "load_config", lambda: config)
 
-    training, holdout = data.split(rows, holdout_days=3)
 
-    assert sorted(holdout["event_date"]) == days[7:]
+def test_split_keeps_the_newest_days_from_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    holdout(monkeypatch, holdout_days=3)
+    days = [DAY + timedelta(days=number) for number in range(10)]
+
+    training, newest = data.split(pd.DataFrame({"event_date": days[::-1]}))
+
+    assert sorted(newest["event_date"]) == days[7:]
     assert sorted(training["event_date"]) == days[:7]
 
 
-def test_split_refuses_an_empty_part() -> None:
-    rows = pd.DataFrame({"event_date": [date(2026, 3, 1), date(2026, 3, 3)]})
-    with pytest.raises(ValueError, match="No labelled row"):
-        data.split(rows.head(0), holdout_days=3)
+def test_split_of_a_snapshot_keeps_the_same_entities_from_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    holdout(monkeypatch, holdout_fraction=0.2)
+    snapshot = pd.DataFrame({data.UNIT: [f"e{number // 2}" for number in range(2000)]})
+
+    training, held_out = data.split(snapshot)
+    _, later = data.split(snapshot.iloc[::-1])
+
+    assert not set(training[data.UNIT]) & set(held_out[data.UNIT])
+    assert set(held_out[data.UNIT]) == set(later[data.UNIT])
+    assert 300 < len(held_out) < 500
+
+
+def test_split_refuses_an_empty_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    holdout(monkeypatch, holdout_days=3)
+    two = pd.DataFrame({"event_date": [date(2026, 3, 1), date(2026, 3, 3)]})
+    with pytest.raises(ValueError, match="No labelled row in the training period"):
+        data.split(two.head(0))
     with pytest.raises(ValueError, match="All labelled rows fall in the holdout"):
-        data.split(rows, holdout_days=3)
+        data.split(two)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from databricks.sdk.errors import NotFound
 
-from fraud_detection import data_profiling
+from fraud_detection.tasks import data_profiling
 
 IDS = {
     "/api/2.1/unity-catalog/tables/prod.facts.predictions": {"table_id": "table-1"},
@@ -75,7 +75,7 @@ def test_the_monitor_is_made_once_and_then_refreshed(workspace: Workspace) -> No
     profile = {
         "output_schema_id": "schema-1",
         "skip_builtin_dashboard": True,
-        "time_series": {"granularities": ["AGGREGATION_GRANULARITY_1_DAY"], "timestamp_column": "event_time"},
+        "time_series": {"granularities": ["AGGREGATION_GRANULARITY_1_DAY"], "timestamp_column": "event_date"},
     }
     monitor = {"object_type": "table", "object_id": "table-1", "data_profiling_config": profile}
     assert workspace.monitors == {"table-1": monitor}

@@ -1,29 +1,39 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from fraud_detection import evaluate, features
+from fraud_detection.platform import evaluate
+from fraud_detection.problem.features import FEATURES
+from fraud_detection.problem.source import LABEL
 
 
-def test_quality_of_hand_computed_scores() -> None:
-    # Ranked 0.9 (fraud), 0.8 (not), 0.7 (fraud), 0.1 (not): precision at each fraud is 1/1 and 2/3.
-    metrics = evaluate.quality(pd.Series([0, 1, 1, 0]), np.array([0.1, 0.9, 0.7, 0.8]))
-    assert metrics["average_precision"] == pytest.approx((1 + 2 / 3) / 2)
-    assert metrics["roc_auc"] == pytest.approx(3 / 4)
-    assert metrics["brier_score"] == pytest.approx((0.01 + 0.01 + 0.09 + 0.64) / 4)
+@pytest.fixture(autouse=True)
+def problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A problem whose prediction is the last number of a row, and whose metric is the largest error."""
+    metrics = SimpleNamespace(
+        quality=lambda labels, prediction: {"error": float(abs(labels - prediction["last"]).max())},
+        counts=lambda labels: {"ones": float(labels.sum())},
+    )
+    monkeypatch.setattr(evaluate, "metrics", metrics)
+    monkeypatch.setattr(evaluate, "prediction", lambda raw: pd.DataFrame({"last": raw[:, -1]}))
 
 
-@pytest.mark.parametrize("label", [0, 1])
-def test_quality_is_undefined_for_one_class(label: int) -> None:
-    metrics = evaluate.quality(pd.Series([label, label]), np.array([0.1, 0.9]))
-    assert all(np.isnan(value) for value in metrics.values())
+@pytest.mark.parametrize("columns", [0, 1, 3], ids=["flat", "one column", "three columns"])
+def test_a_model_may_return_one_number_for_each_row_or_several(columns: int) -> None:
+    rows = pd.DataFrame(dict.fromkeys(FEATURES, 0.0), index=range(4)).assign(**{LABEL: [0, 0, 1, 1]})
+    last = np.array([0.0, 0.25, 1.0, 1.0])
+    raw = last if columns == 0 else np.column_stack([*[np.zeros(4)] * (columns - 1), last])
+
+    measured = evaluate.evaluate(lambda inputs: raw[: len(inputs)], rows)
+
+    assert measured.pop("milliseconds_per_1000_rows") > 0
+    assert measured == {"error": 0.25, "rows": 4, "ones": 2}
 
 
-def test_evaluate_counts_rows_and_reads_the_second_class() -> None:
-    rows = pd.DataFrame(dict.fromkeys(features.FEATURES, 0.0), index=range(4)).assign(is_fraud=[0, 0, 1, 1])
-    fraud = np.array([0.1, 0.2, 0.8, 0.9])
-
-    metrics = evaluate.evaluate(lambda _: np.column_stack([1 - fraud, fraud]), rows)
-
-    assert (metrics["rows"], metrics["positives"], metrics["average_precision"]) == (4, 2, 1)
-    assert metrics["milliseconds_per_1000_rows"] > 0
+def test_too_few_labels_are_named() -> None:
+    counted = evaluate.counts(pd.Series([0, 1, 1]))
+    assert evaluate.too_few(counted, {"rows": 3, "ones": 2}) == []
+    assert evaluate.too_few(counted, {"rows": 4, "ones": 3}) == ["3 rows, needs 4", "2 ones, needs 3"]
+    assert evaluate.too_few(counted, {"twos": 1}) == ["nan twos, needs 1"]

@@ -153,7 +153,7 @@ def test_who_starts_a_job_chooses_no_names(target: str) -> None:
         if others and job != "promotion":
             assert parameters(target, job).keys() <= {"run_date", "days", "training_fraction", "rows_per_day", "drift"}
             with pytest.raises(BundleError, match="has no parameter 'source_table'"):
-                JobRun(Laptop(ROOT), BUNDLES[target], job, {"source_table": "somewhere.else.transactions"})
+                JobRun(Laptop(ROOT), BUNDLES[target], job, {"source_table": "somewhere.else.source"})
 
 
 def test_nothing_fills_prod_with_sample_data_by_itself() -> None:

@@ -14,9 +14,16 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from sklearn.linear_model import LogisticRegression
 
-from fraud_detection.predict import scorer
+from fraud_detection.tasks import predict
 
-ROWS = pd.DataFrame({"amount": [1.0, 2.0, 3.0, 4.0], "hour": [4.0, 3.0, 5.0, 1.0]})
+ROWS = pd.DataFrame({"first": [1.0, 2.0, 3.0, 4.0], "second": [4.0, 3.0, 5.0, 1.0]})
+
+
+@pytest.fixture(autouse=True)
+def problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Predictions are a number and a text, made from what the model returns."""
+    monkeypatch.setattr(predict, "PREDICTION", {"score": "double", "answer": "string"})
+    monkeypatch.setattr(predict, "prediction", lambda raw: pd.DataFrame({"score": raw[:, 1], "answer": "yes"}))
 
 
 @pytest.fixture
@@ -36,14 +43,15 @@ def model(tmp_path: Path) -> PyFuncModel:
 
 
 def test_the_function_needs_no_file_of_the_model(spark: SparkSession, model: PyFuncModel) -> None:
-    scored = spark.createDataFrame(ROWS).select("amount", scorer(model)(F.struct("amount", "hour")).alias("score"))
-    found = scored.orderBy("amount").toPandas()
+    scored = spark.createDataFrame(ROWS).select("first", predict.scorer(model)(F.struct("first", "second")).alias("it"))
+    found = scored.select("first", "it.*").orderBy("first").toPandas()
+    assert found["answer"].tolist() == ["yes"] * 4
     assert found["score"].to_numpy() == pytest.approx(np.asarray(model.predict(ROWS))[:, 1])
 
 
 def test_rows_that_break_the_signature_are_refused(spark: SparkSession, model: PyFuncModel) -> None:
     with pytest.raises(Exception, match="Model is missing inputs"):
-        spark.createDataFrame(ROWS).select(scorer(model)(F.struct("amount"))).collect()
+        spark.createDataFrame(ROWS).select(predict.scorer(model)(F.struct("first"))).collect()
 
 
 def test_a_task_unpickles_the_model_once(spark: SparkSession, tmp_path: Path) -> None:
@@ -64,8 +72,8 @@ def test_a_task_unpickles_the_model_once(spark: SparkSession, tmp_path: Path) ->
             with log.open("a") as file:
                 file.write(what)
 
-    score = scorer(Noted())  # type: ignore[arg-type]
+    score = predict.scorer(Noted())  # type: ignore[arg-type]
     rows = spark.range(0, 60_000, step=1, numPartitions=1)
-    assert rows.select(score(F.struct("id")).alias("score")).where("score = 1").count() == 60_000
+    assert rows.select(score(F.struct("id")).alias("it")).where("it.score = 1").count() == 60_000
     noted = log.read_text().split()
     assert noted.count("model") < noted.count("batch")

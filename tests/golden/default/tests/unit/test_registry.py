@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from mlflow.tracking import MlflowClient
 
-from fraud_detection import registry
+from fraud_detection.platform import registry
 
 numbers = count(1)
 

@@ -2,15 +2,15 @@ import re
 
 import numpy as np
 
-from fraud_detection import monitor, report
+from fraud_detection.platform import report
 
-BASELINE = {"amount": {"edges": [10.0], "shares": [0.5, 0.5, 0.0]}}
-SHARES = {"amount": np.array([0.9, 0.1, 0.0])}
-ALARM = monitor.Finding("psi", "amount", 0.88, 0.25, alarm=True)
-FINE = monitor.Finding("null_rate", "amount", 0.0, 0.02, alarm=False)
+BASELINE = {"number": {"edges": [10.0], "shares": [0.5, 0.5, 0.0]}}
+SHARES = {"number": np.array([0.9, 0.1, 0.0])}
+ALARM = report.Finding("psi", "number", 0.88, 0.25, alarm=True)
+FINE = report.Finding("null_rate", "number", 0.0, 0.02, alarm=False)
 
 
-def page(*findings: monitor.Finding, title: str = "title") -> str:
+def page(*findings: report.Finding, title: str = "title") -> str:
     return report.render(title, list(findings), BASELINE, SHARES)
 
 
@@ -22,7 +22,7 @@ def test_the_page_needs_nothing_else() -> None:
 
 
 def test_text_is_escaped() -> None:
-    html = page(monitor.Finding("psi", "<b>x</b>", 0.1, 0.25, alarm=False), title="a < b & c")
+    html = page(report.Finding("psi", "<b>x</b>", 0.1, 0.25, alarm=False), title="a < b & c")
     assert "&lt;b&gt;x&lt;/b&gt;" in html
     assert "a &lt; b &amp; c" in html
     assert "<b>x" not in html

@@ -10,7 +10,7 @@ from mlflow.pyfunc import PythonModel
 from pyspark.sql import SparkSession
 from sklearn.linear_model import LogisticRegression
 
-from fraud_detection import registry, sandbox
+from fraud_detection.platform import registry, sandbox
 
 ROWS = pd.DataFrame({"whole": [3, 1, 2, 0], "part": [0.5, np.nan, 0.25, 1.0], "text": ["a", None, "b", "a"]})
 
@@ -23,6 +23,11 @@ class Echo(PythonModel):
         assert model_input["text"].isna().sum() <= 1
         whole = model_input["whole"].to_numpy()
         return np.column_stack([whole, 1 - whole])
+
+
+class Flat(PythonModel):
+    def predict(self, context: object, model_input: pd.DataFrame, params: object = None) -> np.ndarray:
+        return model_input["whole"].to_numpy()
 
 
 class Broken(PythonModel):
@@ -60,6 +65,11 @@ def test_a_model_is_scored_as_it_scores_itself(spark: SparkSession, tmp_path: Pa
     )
     scores, _ = sandbox.score(spark, tmp_path / "model", inputs)
     np.testing.assert_allclose(scores, model.predict_proba(inputs))
+
+
+def test_one_number_for_each_row_is_a_column(spark: SparkSession, tmp_path: Path) -> None:
+    scores, _ = sandbox.score(spark, saved(tmp_path, Flat()), ROWS)
+    assert scores.tolist() == [[3], [1], [2], [0]]
 
 
 def test_what_a_model_raises_is_told(spark: SparkSession, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from fraud_detection import tables
+from fraud_detection.platform import tables
 
 
 def on(day: str) -> Column:

@@ -1,17 +1,20 @@
-from typing import Any
-
 import pytest
 
-from fraud_detection import validate
+from fraud_detection.platform.config import Gate
+from fraud_detection.tasks import validate
 
-GATE: dict[str, Any] = {
-    "min_holdout_rows": 1000,
-    "min_holdout_positives": 20,
-    "minimum": {"average_precision": 0.3},
-    "maximum": {"brier_score": 0.02},
-    "max_regression": {"average_precision": 0.02},
-}
-GOOD = {"rows": 5000.0, "positives": 100.0, "average_precision": 0.5, "brier_score": 0.01}
+GATE = Gate.model_construct(
+    min_labels={"rows": 1000, "positives": 20},
+    minimum={"precision": 0.3},
+    maximum={"error": 0.02},
+    max_regression={"precision": 0.02, "error": 0.005},
+)
+GOOD = {"rows": 5000.0, "positives": 100.0, "precision": 0.5, "error": 0.01}
+
+
+@pytest.fixture(autouse=True)
+def directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validate, "HIGHER_IS_BETTER", {"precision": True, "error": False})
 
 
 def refused(changes: dict[str, float], champion: dict[str, float] | None = None) -> list[str]:
@@ -21,20 +24,22 @@ def refused(changes: dict[str, float], champion: dict[str, float] | None = None)
 
 def test_the_first_model_needs_the_thresholds_only() -> None:
     assert refused({}) == []
-    assert refused({"average_precision": 0.3, "brier_score": 0.02, "rows": 1000, "positives": 20}) == []
+    assert refused({"precision": 0.3, "error": 0.02, "rows": 1000, "positives": 20}) == []
 
 
 def test_a_better_model_passes() -> None:
-    assert refused({"average_precision": 0.6}, champion=GOOD) == []
+    assert refused({"precision": 0.6}, champion=GOOD) == []
 
 
 def test_a_model_within_the_tolerance_passes() -> None:
-    assert refused({"average_precision": 0.49}, champion=GOOD) == []
+    assert refused({"precision": 0.49, "error": 0.014}, champion=GOOD) == []
 
 
 def test_a_worse_model_is_refused() -> None:
-    (reason,) = refused({"average_precision": 0.45}, champion=GOOD)
-    assert reason == "average_precision is 0.4500, more than 0.02 below the champion's 0.5000"
+    assert refused({"precision": 0.45, "error": 0.016}, champion=GOOD) == [
+        "precision is 0.4500, more than 0.02 below the champion's 0.5000",
+        "error is 0.0160, more than 0.005 above the champion's 0.0100",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -42,8 +47,8 @@ def test_a_worse_model_is_refused() -> None:
     [
         ({"rows": 999.0}, "holdout has 999 rows, needs 1000"),
         ({"positives": 19.0}, "holdout has 19 positives, needs 20"),
-        ({"average_precision": 0.29}, "average_precision is 0.2900, must be at least 0.3"),
-        ({"brier_score": 0.021}, "brier_score is 0.0210, must be at most 0.02"),
+        ({"precision": 0.29}, "precision is 0.2900, must be at least 0.3"),
+        ({"error": 0.021}, "error is 0.0210, must be at most 0.02"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -61,4 +66,4 @@ def test_a_missing_or_undefined_metric_is_refused(metric: str) -> None:
 
 
 def test_every_objection_is_listed() -> None:
-    assert len(refused({"average_precision": 0.1, "brier_score": 0.5, "positives": 3.0}, champion=GOOD)) == 4
+    assert len(refused({"precision": 0.1, "error": 0.5, "positives": 3.0}, champion=GOOD)) == 5

@@ -2,8 +2,10 @@
 
 from datetime import date, timedelta
 
-from .jobs import Laptop
+from fraud_detection.problem.metrics import HIGHER_IS_BETTER
+
 from .story import Story
+from local.jobs import Laptop
 
 DAY_ONE = date(2026, 3, 2)
 
@@ -47,19 +49,17 @@ def tell(machine: Laptop) -> None:
     story.promise(story.table("prod", "predictions").count() == scored, "scoring a day again writes no row twice")
 
     today += timedelta(days=35)
-    story.step("People pay otherwise, fraud changes: monitoring sees the drift and starts training")
+    story.step("The world changes: monitoring sees the drift and starts training")
     story.run("prod", "sample_data", today, drift=True)
     story.run("prod", "inference", today, days=35)
     story.run("prod", "monitoring", today)
     story.promise(story.number("prod") == 3, "version 3, trained because of drift, is champion")
-    compared = {
-        row["compared_version"]: row["value"]
-        for row in story.table("prod", "evaluations")
-        .where("model_version = 3 AND metric = 'average_precision'")
-        .collect()
-    }
+    (metric, higher_is_better), *_ = HIGHER_IS_BETTER.items()
+    evaluations = story.table("prod", "evaluations").where(f"model_version = 3 AND metric = '{metric}'").collect()
+    compared = {row["compared_version"]: row["value"] for row in evaluations}
     story.promise(
-        compared[3] > compared[2], f"it finds more fraud: average precision {compared[3]:.2f}, was {compared[2]:.2f}"
+        (compared[3] > compared[2]) == higher_is_better,
+        f"it is better: {metric.replace('_', ' ')} {compared[3]:.2f}, was {compared[2]:.2f}",
     )
 
     story.step("Somebody trains on next to nothing: the gate refuses the candidate")

@@ -1,18 +1,26 @@
 """The monitoring report: one HTML page that needs nothing else."""
 
-from __future__ import annotations
-
 import base64
 import html
 import io
+from dataclasses import dataclass
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from .monitor import Finding
+
+@dataclass(frozen=True)
+class Finding:
+    """One monitored number, its limit, and whether it is on the wrong side of it."""
+
+    metric: str
+    feature: str
+    value: float
+    limit: float
+    alarm: bool
+
 
 PAGE = Template("""<!doctype html>
 <html lang="en">

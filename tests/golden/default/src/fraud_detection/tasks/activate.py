@@ -4,8 +4,8 @@ import logging
 
 from pyspark.sql import functions as F
 
-from . import evaluations, registry, tables
-from .task import run
+from ..platform import evaluations, registry, tables
+from ..platform.parameters import run
 
 logger = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ def score(spark: SparkSession, model: Path, inputs: pd.DataFrame) -> tuple[np.nd
     """Return what the model in the folder `model` predicts for `inputs`, and how long that took.
 
     Returns:
-        The predictions, of shape (rows, classes), and the seconds that they took, without loading.
+        What it returned, of shape (rows, k): k classes, or 1; and the seconds that it took, without loading.
 
     Raises:
         Exception: whatever the model raises, as Spark reports it.
@@ -60,6 +60,7 @@ def score(spark: SparkSession, model: Path, inputs: pd.DataFrame) -> tuple[np.nd
             start = time.perf_counter()
             scores = np.asarray(loaded.predict(inputs), dtype=float)
             seconds = time.perf_counter() - start
+            scores = scores.reshape(len(scores), -1)
         yield pd.DataFrame({"position": range(len(scores)), "scores": list(scores), "seconds": seconds})
 
     scored = rows.coalesce(1).mapInPandas(predict, SCORED).toPandas().sort_values("position")

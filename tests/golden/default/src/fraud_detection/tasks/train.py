@@ -3,40 +3,32 @@
 import logging
 from collections.abc import Callable
 from datetime import date, timedelta
+from functools import partial
 from importlib.metadata import version as installed
+from typing import Any
 
+import cloudpickle
 import matplotlib
 import matplotlib.pyplot as plt
 import mlflow
 import pandas as pd
+from matplotlib.axes import Axes
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 from mlflow.tracking import MlflowClient
-from sklearn.calibration import CalibrationDisplay
-from sklearn.compose import make_column_transformer
-from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.inspection import permutation_importance
-from sklearn.metrics import PrecisionRecallDisplay
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OrdinalEncoder
 
-from . import data, registry, tables
-from .config import load_config
-from .drift import describe
-from .evaluate import evaluate
-from .features import CATEGORICAL, FEATURES, NUMERIC
-from .task import run, set_task_value
+from ..platform import data, registry, tables
+from ..platform.drift import describe
+from ..platform.evaluate import evaluate, two_dimensional
+from ..platform.parameters import run, set_task_value
+from ..problem import metrics
+from ..problem import model as problem_model
+from ..problem.features import FEATURES
+from ..problem.model import PARAMETERS, PREDICT, REQUIREMENTS, fit, prediction
+from ..problem.source import LABEL
 
 logger = logging.getLogger(__name__)
-
-PARAMETERS = {
-    "learning_rate": 0.08,
-    "max_iter": 120,
-    "max_leaf_nodes": 15,
-    "min_samples_leaf": 40,
-    "l2_regularization": 1.0,
-    "random_state": 7,
-}
 
 
 def check_names(client: MlflowClient, source_table: str, schema: str, model: str) -> None:
@@ -60,15 +52,6 @@ def check_names(client: MlflowClient, source_table: str, schema: str, model: str
         raise ValueError(f"{model} learns from {table}, not from {source_table}: another source needs a release.")
 
 
-def build_model() -> Pipeline:
-    """Return the unfitted model: FEATURES in, two class probabilities out. Another estimator goes here."""
-    encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
-    return make_pipeline(
-        make_column_transformer((encoder, CATEGORICAL), ("passthrough", NUMERIC)),
-        HistGradientBoostingClassifier(**PARAMETERS, categorical_features=list(range(len(CATEGORICAL)))),
-    )
-
-
 def train(
     source_table: str,
     schema: str,
@@ -88,7 +71,7 @@ def train(
         source_table: where labels come from, and what the lineage names.
         schema: schema of the features table.
         model: three-part name of the registered model.
-        training_fraction: share of the cards to train on, in (0, 1].
+        training_fraction: share of the entities to train on, in (0, 1].
 
     Raises:
         ValueError: if the rows are too few to fit a model on, or the names are not those of the deployment.
@@ -98,8 +81,8 @@ def train(
     spark = tables.spark_session()
     features_table, start = f"{schema}.features", run_date - timedelta(days=days)
     rows = data.labelled(spark, source_table, features_table, start, run_date, training_fraction)
-    training, holdout = data.split(rows, load_config()["training"]["holdout_days"])
-    if training[data.LABEL].nunique() < 2:
+    training, holdout = data.split(rows)
+    if training[LABEL].nunique() < 2:
         raise ValueError(f"All {len(training)} training rows have one label: raise days or training_fraction.")
 
     mlflow.set_experiment(experiment)
@@ -120,53 +103,57 @@ def train(
         mlflow.set_tags(lineage)
         mlflow.log_params(PARAMETERS)
 
-        pipeline = build_model().fit(training[FEATURES], training[data.LABEL])
-        metrics = evaluate(pipeline.predict_proba, holdout)
-        mlflow.log_metrics(metrics)
-        log_plots(pipeline, holdout)
+        estimator = fit(training, PARAMETERS)
+        predict = getattr(estimator, PREDICT)
+        measured = evaluate(predict, holdout)
+        mlflow.log_metrics(measured)
+        log_plots(estimator, holdout)
 
         example = holdout[FEATURES].head(5)
+        # Its own classes and functions go into the pickle, because the package is not there where the model is loaded.
+        cloudpickle.register_pickle_by_value(problem_model)
         info = mlflow.sklearn.log_model(
-            pipeline,
+            estimator,
             name="model",
-            pyfunc_predict_fn="predict_proba",
-            signature=infer_signature(example, pipeline.predict_proba(example)),
+            pyfunc_predict_fn=PREDICT,
+            signature=infer_signature(example, predict(example)),
             input_example=example,
             # Any estimator can be pickled. The other format, skops, loads only types that somebody listed as trusted.
             serialization_format="cloudpickle",
-            pip_requirements=[f"{package}=={installed(package)}" for package in ("scikit-learn", "pandas", "numpy")],
+            pip_requirements=[f"{package}=={installed(package)}" for package in REQUIREMENTS],
             # Monitoring compares with what the model saw. It travels inside the model, also into another catalog.
-            metadata={"baseline": describe(training, pipeline.predict_proba(training[FEATURES])[:, 1])},
+            metadata={"baseline": describe(training, prediction(two_dimensional(predict(training[FEATURES]))))},
         )
         with registry.explained():
             version = mlflow.register_model(info.model_uri, model, tags={k: str(v) for k, v in lineage.items()})
         registry.tag(client, version, trained_at=registry.now(), training_run=active.info.run_id)
         registry.challenge(client, version)
     set_task_value("version", str(version.version))
-    logger.info("version %s of %s is challenger: %s", version.version, model, metrics)
+    logger.info("version %s of %s is challenger: %s", version.version, model, measured)
 
 
-def log_plots(pipeline: Pipeline, holdout: pd.DataFrame) -> None:
-    """Log precision-recall curve, calibration curve and permutation importance on `holdout` to the active run."""
-    inputs, labels = holdout[FEATURES], holdout[data.LABEL]
-    scores = pipeline.predict_proba(inputs)[:, 1]
+def log_plots(estimator: Any, holdout: pd.DataFrame) -> None:
+    """Log the plots of the problem, and permutation importance by its main metric, on `holdout` to the active run."""
+    (main_metric, higher_is_better), *_ = metrics.HIGHER_IS_BETTER.items()
+    predicted = prediction(two_dimensional(getattr(estimator, PREDICT)(holdout[FEATURES])))
 
-    def importance(axes: plt.Axes) -> None:
+    def score(estimator: Any, inputs: pd.DataFrame, labels: pd.Series) -> float:
+        found = prediction(two_dimensional(getattr(estimator, PREDICT)(inputs)))
+        value = metrics.quality(labels, found)[main_metric]
+        return value if higher_is_better else -value
+
+    def importance(axes: Axes) -> None:
         sample = holdout.sample(min(len(holdout), 5000), random_state=7)
         result = permutation_importance(
-            pipeline, sample[FEATURES], sample[data.LABEL], scoring="average_precision", n_repeats=3, random_state=7
+            estimator, sample[FEATURES], sample[LABEL], scoring=score, n_repeats=3, random_state=7
         )
         pd.Series(result.importances_mean, FEATURES).sort_values().plot.barh(ax=axes)
-        axes.set_xlabel("loss of average precision when shuffled")
+        axes.set_xlabel(f"loss of {main_metric.replace('_', ' ')} when shuffled")
 
-    draw: dict[str, Callable[[plt.Axes], object]] = {
-        "precision_recall": lambda axes: PrecisionRecallDisplay.from_predictions(labels, scores, ax=axes),
-        "calibration": lambda axes: CalibrationDisplay.from_predictions(
-            labels, scores, n_bins=10, strategy="quantile", ax=axes
-        ),
-        "feature_importance": importance,
+    draw: dict[str, Callable[[Axes], object]] = {
+        name: partial(plot, holdout[LABEL], predicted) for name, plot in metrics.PLOTS.items()
     }
-    for name, plot in draw.items():
+    for name, plot in (draw | {"feature_importance": importance}).items():
         figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
         plot(axes)
         mlflow.log_figure(figure, f"plots/{name}.png")

@@ -4,7 +4,6 @@ import json
 import logging
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pandas as pd
@@ -12,11 +11,12 @@ from mlflow.models import Model
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from . import data, evaluations, registry, sandbox, tables
-from .config import load_config
-from .evaluate import assess
-from .features import FEATURES
-from .task import run
+from ..platform import data, evaluations, registry, sandbox, tables
+from ..platform.config import Gate, load_config
+from ..platform.evaluate import assess, too_few
+from ..platform.parameters import run
+from ..problem.features import FEATURES
+from ..problem.metrics import HIGHER_IS_BETTER
 
 logger = logging.getLogger(__name__)
 
@@ -25,30 +25,27 @@ class GateError(RuntimeError):
     """The challenger did not pass."""
 
 
-def objections(metrics: dict[str, float], champion: dict[str, float] | None, gate: dict[str, Any]) -> list[str]:
+def objections(metrics: dict[str, float], champion: dict[str, float] | None, gate: Gate) -> list[str]:
     """Return why a challenger must not serve; an empty list lets it pass.
 
     Args:
-        metrics: of the challenger, from `evaluate`. A metric that is missing or NaN objects.
+        metrics: of the challenger, from `assess`. A metric that is missing or NaN objects.
         champion: metrics of the champion on the same rows, None for the first model.
-        gate: the section `gate` of config.yml.
     """
     nan = float("nan")
-    reasons = []
-    for name, least in (("rows", gate["min_holdout_rows"]), ("positives", gate["min_holdout_positives"])):
-        if not metrics.get(name, nan) >= least:
-            reasons.append(f"holdout has {metrics.get(name, nan):.0f} {name}, needs {least}")
-    for name, least in gate["minimum"].items():
+    reasons = [f"holdout has {reason}" for reason in too_few(metrics, gate.min_labels)]
+    for name, least in gate.minimum.items():
         if not metrics.get(name, nan) >= least:
             reasons.append(f"{name} is {metrics.get(name, nan):.4f}, must be at least {least}")
-    for name, most in gate["maximum"].items():
+    for name, most in gate.maximum.items():
         if not metrics.get(name, nan) <= most:
             reasons.append(f"{name} is {metrics.get(name, nan):.4f}, must be at most {most}")
-    for name, tolerance in gate["max_regression"].items():
-        if champion and not metrics.get(name, nan) >= champion[name] - tolerance:
+    for name, tolerance in gate.max_regression.items():
+        sign, worse = (1, "below") if HIGHER_IS_BETTER[name] else (-1, "above")
+        if champion and not sign * (metrics.get(name, nan) - champion[name]) >= -tolerance:
             reasons.append(
                 f"{name} is {metrics.get(name, nan):.4f}, "
-                f"more than {tolerance} below the champion's {champion[name]:.4f}"
+                f"more than {tolerance} {worse} the champion's {champion[name]:.4f}"
             )
     return reasons
 
@@ -114,7 +111,7 @@ def validate(
     registry.forget_approval(client, challenger)
 
     rows = data.labelled(spark, source_table, f"{schema}.features", run_date - timedelta(days=days), run_date)
-    _, holdout = data.split(rows, load_config()["training"]["holdout_days"])
+    _, holdout = data.split(rows)
     with registry.downloaded(model, version) as folder:
         files_sha256 = registry.files_sha256(folder)
         metrics, reasons = acceptance(spark, folder, holdout)
@@ -124,7 +121,7 @@ def validate(
             compared, broken = acceptance(spark, folder, holdout)
         if broken:  # a champion that cannot score must not keep a good model out
             logger.warning("champion %s is not compared with: %s", champion.version, broken[0])
-    reasons = reasons or objections(metrics, compared or None, load_config()["gate"])
+    reasons = reasons or objections(metrics, compared or None, load_config().gate)
     status = "FAILED" if reasons else "PASSED"
 
     mlflow.set_experiment(experiment)

@@ -3,8 +3,9 @@
 import logging
 from datetime import date, timedelta
 
-from . import data, tables
-from .task import run
+from ..platform import data, tables
+from ..platform.parameters import run
+from ..problem import source
 
 logger = logging.getLogger(__name__)
 
@@ -16,12 +17,13 @@ def check_data(source_table: str, run_date: date, days: int) -> None:
         DataCheckError: names the table, and each column with the rule that it breaks.
     """
     rows = tables.read(tables.spark_session(), source_table)
-    period = tables.days("event_time", run_date - timedelta(days=days), run_date)
-    # A table without the column cannot be cut to the period; broken_rules names what is missing.
-    problems = data.broken_rules(rows.where(period) if "event_time" in rows.columns else rows)
+    # A table without its columns cannot be cut to the period; broken_rules names what is missing.
+    if set(source.COLUMNS) <= set(rows.columns):
+        rows = rows.where(data.happened(run_date - timedelta(days=days), run_date))
+    problems = data.broken_rules(rows)
     if problems:
         raise data.DataCheckError("\n  - ".join([f"{source_table} is not fit for use:", *problems]))
-    logger.info("%s passes all %d rules", source_table, len(data.RULES))
+    logger.info("%s passes all %d rules", source_table, len(data.rules()))
 
 
 def main() -> None:

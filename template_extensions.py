@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment
 from jinja2.ext import Extension
 
 ROOT = Path(__file__).resolve().parent
@@ -28,6 +29,11 @@ def strings(value: Any) -> Iterator[str]:
 
 
 class OwnCode(Extension):
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        # `cruft update` renders two versions of the template in one process: the other one has code of its own.
+        sys.modules.pop(__name__, None)
+
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
         """Return the text as it is.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fraud_detection import task
+from fraud_detection.platform import parameters
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> dict[str, Any]:
@@ -16,7 +16,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> dict[str, Any]:
         received.update(table=table, run_date=run_date, days=days, share=share, drift=drift)
 
     monkeypatch.setattr(sys, "argv", ["example", *arguments])
-    task.run(example)
+    parameters.run(example)
     return received
 
 
@@ -60,7 +60,7 @@ def test_a_parameter_of_another_type_is_named(
 
 
 def test_task_values_reach_the_job(task_values: dict[str, Any]) -> None:
-    task.set_task_value("answer", True)
+    parameters.set_task_value("answer", True)
     assert task_values["answer"] is True
 
 
@@ -70,4 +70,4 @@ def test_a_task_value_is_never_lost_without_a_word(monkeypatch: pytest.MonkeyPat
     vars(runtime).update(dbutils=None, is_local_implementation=True)
     monkeypatch.setitem(sys.modules, "databricks.sdk.runtime", runtime)
     with pytest.raises(RuntimeError, match="answer is lost outside a job"):
-        task.set_task_value("answer", True)
+        parameters.set_task_value("answer", True)

@@ -1,7 +1,6 @@
 """Task `monitor`: compares what the champion scores with what it was trained on, and with the labels that arrived."""
 
 import logging
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
@@ -11,11 +10,14 @@ from mlflow.models import Model
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from . import data, drift, registry, report, tables
-from .config import load_config
-from .evaluate import quality
-from .features import FEATURES
-from .task import run, set_task_value
+from ..platform import data, drift, evaluate, registry, report, tables
+from ..platform.config import Monitoring, load_config
+from ..platform.parameters import run, set_task_value
+from ..platform.report import Finding
+from ..problem import metrics
+from ..problem.features import FEATURES
+from ..problem.model import PREDICTION
+from ..problem.source import KEY, LABEL
 
 logger = logging.getLogger(__name__)
 
@@ -24,66 +26,55 @@ class MonitoringError(RuntimeError):
     """The scored data is broken: training on it would not help."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One monitored number, its limit, and whether it is on the wrong side of it."""
-
-    metric: str
-    feature: str
-    value: float
-    limit: float
-    alarm: bool
-
-
-def data_findings(rows: int, shares: dict[str, Any], baseline: dict[str, Any], limits: dict[str, Any]) -> list[Finding]:
+def data_findings(rows: int, shares: dict[str, Any], baseline: dict[str, Any], limits: Monitoring) -> list[Finding]:
     """Return volume, null rate and drift (PSI) of the scored rows against the champion's training `baseline`."""
-    findings = [Finding("rows", "", rows, limits["min_rows"], rows < limits["min_rows"])]
+    findings = [Finding("rows", "", rows, limits.min_rows, rows < limits.min_rows)]
     for name, actual in shares.items():
         if "edges" in baseline[name]:
             nulls = float(actual[-1])
-            findings.append(Finding("null_rate", name, nulls, limits["max_null_rate"], nulls > limits["max_null_rate"]))
+            findings.append(Finding("null_rate", name, nulls, limits.max_null_rate, nulls > limits.max_null_rate))
         moved = drift.psi(baseline[name]["shares"], actual)
-        findings.append(Finding("psi", name, moved, limits["max_psi"], moved > limits["max_psi"]))
+        findings.append(Finding("psi", name, moved, limits.max_psi, moved > limits.max_psi))
     return findings
 
 
-def performance_findings(labels: pd.Series, scores: pd.Series, limits: dict[str, Any]) -> list[Finding]:
-    """Return the quality of `scores` whose `labels` have arrived; no finding while there are too few to tell."""
-    if labels.sum() < load_config()["gate"]["min_holdout_positives"]:
+def performance_findings(labelled: pd.DataFrame, limits: Monitoring) -> list[Finding]:
+    """Return the quality of predictions whose label has arrived; no finding while there are too few to tell.
+
+    Args:
+        labelled: LABEL, and the columns PREDICTION.
+    """
+    if evaluate.too_few(evaluate.counts(labelled[LABEL]), limits.min_labels):
         return []
-    metrics = quality(labels, scores.to_numpy())
-    least = limits["min_average_precision"]
-    value = metrics["average_precision"]
-    return [
-        Finding("average_precision", "", value, least, value < least),
-        Finding("roc_auc", "", metrics["roc_auc"], float("nan"), False),
-    ]
+    findings = []
+    for name, value in metrics.quality(labelled[LABEL], labelled[list(PREDICTION)]).items():
+        least, most = limits.minimum.get(name), limits.maximum.get(name)
+        limit = least if least is not None else most
+        alarm = (least is not None and value < least) or (most is not None and value > most)
+        findings.append(Finding(name, "", value, float("nan") if limit is None else limit, alarm))
+    return findings
 
 
 def newly_labelled(spark: SparkSession, source_table: str, schema: str, start: date, end: date) -> pd.DataFrame:
-    """Return score and label of the predictions whose label arrived in [start, end)."""
-    labels = tables.read(spark, source_table).where(tables.days("label_time", start, end))
+    """Return LABEL and PREDICTION of the rows whose label arrived in [start, end)."""
     predictions = tables.read(spark, f"{schema}.predictions")
-    return (
-        predictions.join(labels.select("transaction_id", data.LABEL), "transaction_id")
-        .select(data.LABEL, drift.SCORE)
-        .toPandas()
-    )
+    labels = data.labels(spark, source_table, start, end)
+    return predictions.join(labels, KEY).select(LABEL, *PREDICTION).toPandas()
 
 
 def scored_rows(spark: SparkSession, schema: str, start: date, end: date) -> DataFrame:
-    """Return features and score of the predictions of [start, end)."""
+    """Return features and predictions of [start, end)."""
     period = tables.days("event_date", start, end)
-    predictions = tables.read(spark, f"{schema}.predictions").where(period).select("transaction_id", drift.SCORE)
-    features = tables.read(spark, f"{schema}.features").where(period).select("transaction_id", *FEATURES)
-    return predictions.join(features, "transaction_id")
+    predictions = tables.read(spark, f"{schema}.predictions").where(period).select(KEY, "event_date", *PREDICTION)
+    features = tables.read(spark, f"{schema}.features").where(period).select(KEY, "event_date", *FEATURES)
+    return predictions.join(features, [KEY, "event_date"])
 
 
 def monitor(source_table: str, schema: str, model: str, experiment: str, run_date: date, environment: str) -> None:
     """Measure the last days of predictions, write `<schema>.monitoring_metrics`, and log a report to MLflow.
 
-    Sets the task value `drift_detected`: true if features or scores drifted, or quality fell, and the champion is old
-    enough that training again can help.
+    Sets the task value `drift_detected`: true if features or predictions drifted, or quality fell, and the champion is
+    old enough that training again can help.
 
     Raises:
         MonitoringError: if rows or values are missing. That calls for a look at the data, not for training.
@@ -92,15 +83,13 @@ def monitor(source_table: str, schema: str, model: str, experiment: str, run_dat
     champion = registry.get(client, model, registry.CHAMPION)
     metadata = Model.load(f"models:/{model}/{champion.version}").metadata or {}
     baseline = metadata["baseline"]
-    limits = load_config()["monitoring"]
-    start = run_date - timedelta(days=limits["window_days"])
+    limits = load_config().monitoring
+    start = run_date - timedelta(days=limits.window_days)
 
     spark = tables.spark_session()
     rows, shares = drift.measure(scored_rows(spark, schema, start, run_date), baseline)
     labelled = newly_labelled(spark, source_table, schema, start, run_date)
-    findings = data_findings(rows, shares, baseline, limits) + performance_findings(
-        labelled[data.LABEL], labelled[drift.SCORE], limits
-    )
+    findings = data_findings(rows, shares, baseline, limits) + performance_findings(labelled, limits)
 
     record = pd.DataFrame([vars(finding) for finding in findings]).assign(
         run_date=run_date, environment=environment, model_version=int(champion.version)
@@ -118,7 +107,7 @@ def monitor(source_table: str, schema: str, model: str, experiment: str, run_dat
         logger.warning("%s %s is %.3f, limit %s", alarm.metric, alarm.feature, alarm.value, alarm.limit)
     broken = [alarm for alarm in alarms if alarm.metric in ("rows", "null_rate")]
     age = run_date - date.fromisoformat(champion.tags["training_date"])
-    drifted = bool(alarms) and not broken and age.days >= limits["retrain_after_days"]
+    drifted = bool(alarms) and not broken and age.days >= limits.retrain_after_days
     set_task_value("drift_detected", drifted)
     if broken:
         raise MonitoringError(

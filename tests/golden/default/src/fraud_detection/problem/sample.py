@@ -1,20 +1,9 @@
-"""Task `sample_data`: made-up card transactions, so that everything runs before your own data is there.
+"""Made-up card transactions, so that everything runs before your own data is there."""
 
-Delete this file, its job and its line in pyproject.toml once `source_table` names your own table.
-"""
-
-import logging
-import zlib
 from datetime import date, timedelta
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import functions as F
-
-from . import data, tables
-from .task import run
-
-logger = logging.getLogger(__name__)
 
 FRAUD_RATE = 0.02
 LABEL_DELAY = timedelta(days=14)  # cardholders report fraud about two weeks later
@@ -22,19 +11,25 @@ CARDS = 2000
 COUNTRIES = ["DE", "FR", "ES", "PL", "US", "BR"]
 CATEGORIES = ["grocery", "fuel", "restaurant", "travel", "electronics", "online_services"]
 CHANNELS = ["chip", "contactless", "online", "atm"]
-ID_PREFIX = "sample-"
+KEY_PREFIX = "sample-"
 
 
-def generate_day(day: date, rows: int, seed: int, drift: bool = False) -> pd.DataFrame:
-    """Return `rows` transactions of one day, the same ones for the same arguments.
+def generate(start: date, end: date, rows_per_day: int, seed: int, drift: bool = False) -> pd.DataFrame:
+    """Return the transactions of the days [start, end), the same ones for the same arguments.
 
     Args:
         seed: tells one data set from another; cards keep their habits within a seed.
         drift: people pay more, and online; fraud turns to small contactless payments, which an older model misses.
 
     Returns:
-        The columns of `data.COLUMNS`; `event_time` and `label_time` are in UTC.
+        The columns of `source.COLUMNS`; times are in UTC.
     """
+    days = [start + timedelta(days=number) for number in range((end - start).days)]
+    return pd.concat([generate_day(day, rows_per_day, seed, drift) for day in days], ignore_index=True)
+
+
+def generate_day(day: date, rows: int, seed: int, drift: bool) -> pd.DataFrame:
+    """Return `rows` transactions of one day, as `generate` does."""
     cards = np.random.default_rng(seed)
     home = cards.choice(len(COUNTRIES), CARDS, p=[0.35, 0.2, 0.15, 0.15, 0.1, 0.05])
     spend = cards.lognormal(3.2, 0.5, CARDS)
@@ -64,7 +59,7 @@ def generate_day(day: date, rows: int, seed: int, drift: bool = False) -> pd.Dat
     time = pd.Timestamp(day) + pd.to_timedelta(np.floor(hour * 3600 + rng.integers(0, 3600, rows)) % 86400, unit="s")
     return pd.DataFrame(
         {
-            "transaction_id": [f"{ID_PREFIX}{day:%Y%m%d}-{number:06d}" for number in range(rows)],
+            "transaction_id": [f"{KEY_PREFIX}{day:%Y%m%d}-{number:06d}" for number in range(rows)],
             "card_id": [f"card-{number:05d}" for number in card],
             "event_time": time,
             "amount": np.round(amount, 2),
@@ -75,34 +70,3 @@ def generate_day(day: date, rows: int, seed: int, drift: bool = False) -> pd.Dat
             "label_time": time + LABEL_DELAY,
         }
     )
-
-
-def sample_data(source_table: str, run_date: date, days: int, rows_per_day: int, drift: bool) -> None:
-    """Fill `source_table` up to the day before `run_date`: `days` days if it is new, else the days that it lacks.
-
-    A table that holds anything but sample data is left as it is.
-    """
-    spark = tables.spark_session()
-    first = run_date - timedelta(days=days)
-    if tables.exists(spark, source_table):
-        present = tables.read(spark, source_table)
-        own, newest = present.agg(
-            F.count(F.when(~F.col("transaction_id").startswith(ID_PREFIX), 1)), F.max(F.to_date("event_time"))
-        ).collect()[0]
-        if own:
-            logger.info("%s holds %d rows of its own: nothing to fill", source_table, own)
-            return
-        first = newest + timedelta(days=1) if newest else first
-    seed = zlib.crc32(source_table.encode())
-    missing = [first + timedelta(days=number) for number in range((run_date - first).days)]
-    if not missing:
-        logger.info("%s is complete up to %s", source_table, run_date)
-        return
-    rows = pd.concat([generate_day(day, rows_per_day, seed, drift) for day in missing], ignore_index=True)
-    types = ", ".join(f"{column} {kind}" for column, kind in data.COLUMNS.items())
-    tables.replace(spark.createDataFrame(rows, types), source_table, tables.days("event_time", first, run_date))
-    logger.info("wrote %d rows of %s to %s", len(rows), missing[0], source_table)
-
-
-def main() -> None:
-    run(sample_data)

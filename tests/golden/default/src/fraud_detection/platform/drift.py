@@ -8,9 +8,8 @@ import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from .features import CATEGORICAL, NUMERIC
-
-SCORE = "fraud_score"
+from ..problem.features import CATEGORICAL, NUMERIC
+from ..problem.model import PREDICTION
 
 # Shares are floored, since the logarithm of an empty bin is infinite.
 FLOOR = 1e-4
@@ -25,22 +24,24 @@ def psi(expected: np.ndarray, actual: np.ndarray) -> float:
     return float(np.sum((actual - expected) * np.log(actual / expected)))
 
 
-def describe(rows: pd.DataFrame, scores: np.ndarray) -> dict[str, dict[str, Any]]:
-    """Return the baseline of training `rows` and their `scores`: for each feature its bins and the share in each.
+def describe(rows: pd.DataFrame, prediction: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return the baseline of training `rows` and their `prediction`: for each column its bins and the share in each.
 
-    Numeric features are cut at their deciles (`edges`, so a bin is `edge < x <= next edge`), categorical ones have one
-    bin per value. The last bin counts nulls and values never seen.
+    Numbers are cut at their deciles (`edges`, so a bin is `edge < x <= next edge`), categories have one bin per value.
+    The last bin counts nulls and values never seen.
     """
     baseline: dict[str, dict[str, Any]] = {}
-    for name, values in {**{name: rows[name] for name in NUMERIC}, SCORE: pd.Series(scores)}.items():
-        edges = np.unique(np.nanquantile(values.astype(float), np.linspace(0.1, 0.9, 9)))
-        bins = np.where(values.isna(), len(edges) + 1, np.searchsorted(edges, values))
-        shares = np.bincount(bins, minlength=len(edges) + 2) / len(values)
-        baseline[name] = {"edges": edges.tolist(), "shares": shares.tolist()}
-    for name in CATEGORICAL:
-        counts = rows[name].value_counts() / len(rows)
-        nulls = float(rows[name].isna().mean())
-        baseline[name] = {"values": counts.index.tolist(), "shares": [*counts.tolist(), nulls]}
+    columns = {name: rows[name] for name in NUMERIC + CATEGORICAL} | {name: prediction[name] for name in PREDICTION}
+    for name, values in columns.items():
+        if name in CATEGORICAL or PREDICTION.get(name) == "string":
+            counts = values.value_counts() / len(values)
+            nulls = float(values.isna().mean())
+            baseline[name] = {"values": counts.index.tolist(), "shares": [*counts.tolist(), nulls]}
+        else:
+            edges = np.unique(np.nanquantile(values.astype(float), np.linspace(0.1, 0.9, 9)))
+            bins = np.where(values.isna(), len(edges) + 1, np.searchsorted(edges, values))
+            shares = np.bincount(bins, minlength=len(edges) + 2) / len(values)
+            baseline[name] = {"edges": edges.tolist(), "shares": shares.tolist()}
     return baseline
 
 
@@ -58,7 +59,7 @@ def bin_conditions(name: str, profile: dict[str, Any]) -> list[Column]:
 
 
 def measure(frame: DataFrame, baseline: dict[str, dict[str, Any]]) -> tuple[int, dict[str, np.ndarray]]:
-    """Return the rows of `frame`, and for each feature of `baseline` its share in each bin, in one pass."""
+    """Return the rows of `frame`, and for each column of `baseline` its share in each bin, in one pass."""
     counts = [
         F.count(F.when(condition, 1)).alias(f"{name}_{number}")
         for name, profile in baseline.items()

@@ -9,11 +9,13 @@ from typing import Any
 
 import mlflow
 
-from fraud_detection import models, registry
+from fraud_detection import models
+from fraud_detection.platform import registry
 
-from .bundle import load_bundle
-from .engine import STATE, open_session
-from .jobs import JobError, Laptop, laptop
+from local.bundle import load_bundle
+from local.engine import STATE, open_session
+from local.environment import open_environment
+from local.jobs import JobError, Laptop, laptop
 
 MARKER = "played-by-lifecycle"
 
@@ -61,13 +63,17 @@ class Story:
             raise BrokenPromiseError(text)
         print(f"    -> {text}", flush=True)
 
+    def environment(self, target: str) -> models.Environment:
+        """Return `target` as the command line `models` works on it."""
+        return open_environment(self.machine.root, target)
+
     def model(self, target: str) -> str:
         """Return the three-part name of the model of `target`."""
-        return load_bundle(self.machine.root, target)["resources"]["registered_models"]["model"]["id"]
+        return self.environment(target).model
 
     def roll_back(self, target: str, reason: str) -> None:
         """Return to the previous champion of `target`."""
-        print(f"    {models.roll_back(models.open_target(target, local=True), 'lifecycle', reason)}", flush=True)
+        print(f"    {models.roll_back(self.environment(target), 'lifecycle', reason)}", flush=True)
 
     def version(self, target: str, alias: str = registry.CHAMPION) -> Any:
         """Return the model version behind an alias in `target`, None if there is none."""
@@ -124,6 +130,7 @@ def play(root: Path, tell: Callable[[Laptop], None]) -> None:
         started = time.perf_counter()
         tell(machine)
         report = Story(machine).save_report("prod")
-        print(f"\n{models.status(models.TARGETS, local=True)}\n")
+        environments = [open_environment(root, target) for target in models.TARGETS]
+        print(f"\n{models.status(environments)}\n")
         print(f"Monitoring report: {report}")
         print(f"Everything the pattern promises holds ({time.perf_counter() - started:.0f} s).")

@@ -5,8 +5,10 @@ from datetime import date, timedelta
 
 from pyspark.sql import functions as F
 
-from . import drift, registry, tables
-from .task import run
+from ..platform import registry, tables
+from ..platform.parameters import run
+from ..problem.model import PREDICTION_RULES
+from ..problem.source import KEY
 
 logger = logging.getLogger(__name__)
 
@@ -25,17 +27,17 @@ def check_results(schema: str, model: str, run_date: date, days: int) -> None:
     predictions = tables.read(spark, f"{schema}.predictions").where(period)
     scored = predictions.agg(
         F.count("*").alias("rows"),
-        F.countDistinct("transaction_id").alias("ids"),
-        F.count(F.when(F.col(drift.SCORE).between(0, 1), 1)).alias("probabilities"),
+        F.countDistinct(KEY).alias("keys"),
         F.count(F.when(F.col("model_version") == int(champion.version), 1)).alias("by_champion"),
+        *(F.count(F.when(F.expr(rule), 1)).alias(sentence) for sentence, rule in PREDICTION_RULES.items()),
     ).collect()[0]
     metrics = tables.read(spark, f"{schema}.monitoring_metrics").where(F.col("run_date") == F.lit(run_date))
     measured = {row["metric"] for row in metrics.select("metric").distinct().collect()}
 
     expectations = {
         f"every one of {features} feature rows is scored, not {scored['rows']}": features == scored["rows"] > 0,
-        "no transaction is scored twice": scored["ids"] == scored["rows"],
-        "every score is a probability": scored["probabilities"] == scored["rows"],
+        "no row is scored twice": scored["keys"] == scored["rows"],
+        **{f"of every row, {sentence}": scored[sentence] == scored["rows"] for sentence in PREDICTION_RULES},
         "every row is scored by the champion": scored["by_champion"] == scored["rows"],
         "the champion passed the gate": champion.tags.get("validation_status") == "PASSED",
         "the champion names its commit and its data": {"git_commit", "training_table", "training_table_version"}

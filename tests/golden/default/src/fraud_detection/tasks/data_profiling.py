@@ -12,7 +12,7 @@ from databricks.sdk.service.dataquality import (
     TimeSeriesConfig,
 )
 
-from .task import run
+from ..platform.parameters import run
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def data_profiling(schema: str) -> None:
     except NotFound:
         profile = DataProfilingConfig(
             output_schema_id=workspace.schemas.get(schema).schema_id or "",
-            time_series=TimeSeriesConfig("event_time", [AggregationGranularity.AGGREGATION_GRANULARITY_1_DAY]),
+            time_series=TimeSeriesConfig("event_date", [AggregationGranularity.AGGREGATION_GRANULARITY_1_DAY]),
             skip_builtin_dashboard=True,  # it would lie in the folder of the job's identity, where nobody looks
         )
         workspace.data_quality.create_monitor(Monitor("table", table, data_profiling_config=profile))

@@ -8,27 +8,31 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.pyfunc import PyFuncModel
+from pyspark import cloudpickle
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from . import registry, tables
-from .drift import SCORE
-from .features import FEATURES
-from .task import run
+from ..platform import registry, tables
+from ..platform.data import ROW
+from ..platform.parameters import run
+from ..problem import model as problem_model
+from ..problem.features import FEATURES
+from ..problem.model import PREDICTION, prediction
 
 logger = logging.getLogger(__name__)
 
 
 def scorer(model: PyFuncModel) -> Callable[[Column], Column]:
-    """Return the Spark function that gives the probability of 1 for a struct of FEATURES.
+    """Return the Spark function that gives a struct of PREDICTION for a struct of FEATURES.
 
     The pickled model travels inside the function. So workers fetch nothing, which is what serverless compute fails at.
     Each task unpickles it once, then scores batch after batch. `predict` of MLflow holds them against the signature.
     """
+    cloudpickle.register_pickle_by_value(problem_model)  # workers may not have this package
 
-    @F.pandas_udf("double")  # type: ignore[call-overload]  # whose types know no structs
-    def score(inputs: pd.DataFrame) -> pd.Series:
-        return pd.Series(np.asarray(model.predict(inputs))[:, 1])
+    @F.pandas_udf(", ".join(f"{name} {kind}" for name, kind in PREDICTION.items()))  # type: ignore[call-overload]
+    def score(inputs: pd.DataFrame) -> pd.DataFrame:
+        return prediction(np.asarray(model.predict(inputs)).reshape(len(inputs), -1))
 
     return score
 
@@ -50,11 +54,11 @@ def predict(schema: str, model: str, run_date: date, days: int, git_commit: str)
     rows = (
         tables.read(spark, f"{schema}.features")
         .where(period)
+        .withColumn("scored", score(F.struct(*FEATURES)))
         .select(
-            "transaction_id",
-            "event_time",
+            *ROW,
             "event_date",
-            score(F.struct(*FEATURES)).alias(SCORE),
+            "scored.*",
             F.lit(model).alias("model_name"),
             F.lit(int(champion.version)).alias("model_version"),
             F.lit(git_commit).alias("git_commit"),

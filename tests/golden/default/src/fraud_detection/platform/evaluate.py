@@ -1,0 +1,55 @@
+"""How good a model is on labelled rows, measured alike in training and at the gate."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from ..problem import metrics
+from ..problem.features import FEATURES
+from ..problem.model import prediction
+from ..problem.source import LABEL
+
+
+def counts(labels: pd.Series) -> dict[str, float]:
+    """Return what enough labels are counted in: `rows`, and what the problem adds."""
+    return {"rows": float(len(labels))} | metrics.counts(labels)
+
+
+def assess(rows: pd.DataFrame, raw: np.ndarray, seconds: float) -> dict[str, float]:
+    """Return how good what a model returned for labelled `rows` is.
+
+    Args:
+        raw: of shape (rows, k): k classes, or 1.
+        seconds: that it took to make it.
+
+    Returns:
+        The metrics of the problem, `milliseconds_per_1000_rows`, and the counts.
+    """
+    speed = {"milliseconds_per_1000_rows": 1e6 * seconds / max(len(rows), 1)}
+    return metrics.quality(rows[LABEL], prediction(raw)) | speed | counts(rows[LABEL])
+
+
+def evaluate(predict: Callable[[pd.DataFrame], np.ndarray], rows: pd.DataFrame) -> dict[str, float]:
+    """Score `rows` (FEATURES and LABEL) with `predict`, and assess what it returns."""
+    predict(rows[FEATURES].head(1))  # the first call pays for loading, not for scoring
+    start = time.perf_counter()
+    raw = two_dimensional(predict(rows[FEATURES]))
+    return assess(rows, raw, time.perf_counter() - start)
+
+
+def two_dimensional(raw: object) -> np.ndarray:
+    """Return what a model returned with one row per row: shape (rows, k), also where it gives one number each."""
+    array = np.asarray(raw)
+    return array.reshape(len(array), -1)
+
+
+def too_few(counted: dict[str, float], least: dict[str, int]) -> list[str]:
+    """Return what there is too little of, among the labels that `counted` counts; an empty list if there is enough."""
+    nan = float("nan")
+    return [
+        f"{counted.get(name, nan):.0f} {name}, needs {limit}"
+        for name, limit in least.items()
+        if not counted.get(name, nan) >= limit
+    ]

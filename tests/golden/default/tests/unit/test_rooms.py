@@ -1,0 +1,94 @@
+"""The rooms of the package: imports go one way, and nothing but `problem` names a column, a metric or a prediction."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fraud_detection.problem import features, metrics, model, source
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src" / "fraud_detection"
+# From the bottom to the top: a module imports from its own room and from those below.
+ROOMS = ["problem", "platform", "tasks", "models", "local", "lifecycle", "commands"]
+# Words that the workflow itself uses. Where the problem uses one too, nobody can tell whose it is.
+WORKFLOW = {
+    *("rows", "version", "model", "metric", "feature", "value", "limit", "alarm", "number", "part", "position"),
+    *("scores", "seconds", "date", "day", "name", "key", "status", "request", "response", "index", "time", "target"),
+    *("type", "text", "label", "labels", "id", "environment", "reason", "method", "path", "shares", "edges", "values"),
+}
+
+
+def room(path: Path) -> str:
+    """Return the room of a module: the folder below the package, or beside it; `python -m local` is above all."""
+    if path.name == "__main__.py":
+        return "commands"
+    relative = path.relative_to(PACKAGE if PACKAGE in path.parents else ROOT)
+    return relative.parts[0].removesuffix(".py")
+
+
+def modules() -> dict[str, Path]:
+    """Return the modules of all rooms, by their dotted names."""
+    roots = {PACKAGE: PACKAGE.parent, ROOT / "local": ROOT, ROOT / "lifecycle": ROOT}
+    return {
+        ".".join(path.relative_to(base).with_suffix("").parts).removesuffix(".__init__"): path
+        for folder, base in roots.items()
+        for path in sorted(folder.rglob("*.py"))
+    }
+
+
+MODULES = modules()
+
+
+def imported(name: str) -> Iterator[str]:
+    """Yield the modules of the project that the module `name` imports, also inside functions."""
+    path = MODULES[name]
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            named = [module, *(f"{module}.{alias.name}" for alias in node.names)]
+            yield from (each for each in named if each in MODULES)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in MODULES)
+
+
+@pytest.mark.parametrize("name", [name for name, path in MODULES.items() if room(path) in ROOMS])
+def test_imports_go_one_way(name: str) -> None:
+    own = ROOMS.index(room(MODULES[name]))
+    for other in imported(name):
+        if (found := room(MODULES[other])) in ROOMS:
+            assert ROOMS.index(found) <= own, f"{name} imports {other}"
+
+
+def test_every_module_is_in_a_room() -> None:
+    lost = {room(path) for path in MODULES.values()} - {*ROOMS, "__init__"}
+    assert not lost, f"{', '.join(sorted(lost))}: in no room, one of {', '.join(ROOMS[:3])} is meant"
+
+
+def test_no_two_modules_import_each_other() -> None:
+    graph = {name: set(imported(name)) - {name} for name, path in MODULES.items() if path.name != "__init__.py"}
+
+    def reaches(start: str, goal: str, seen: set[str]) -> bool:
+        following = graph.get(start, set()) - seen
+        return goal in following or any(reaches(each, goal, seen | following) for each in following)
+
+    assert [name for name in graph if reaches(name, name, set())] == []
+
+
+def names_of_the_problem() -> set[str]:
+    names = {*source.COLUMNS, *features.FEATURES, *model.PREDICTION, *metrics.HIGHER_IS_BETTER, *metrics.PLOTS}
+    return names - WORKFLOW
+
+
+@pytest.mark.parametrize("name", [name for name, path in MODULES.items() if room(path) != "problem"])
+def test_only_the_problem_names_what_is_predicted(name: str) -> None:
+    """Another problem is another room: whatever else is written for a column is written once too often."""
+    code = MODULES[name].read_text(encoding="utf-8")
+    words = set(re.findall(r"\w+", code))
+    assert words & names_of_the_problem() == set()
+    estimators = re.findall(r"^\s*(?:from|import) (?:sklearn|xgboost|lightgbm|torch)\b.*", code, re.MULTILINE)
+    assert [line for line in estimators if "sklearn.inspection" not in line] == []
