@@ -113,7 +113,7 @@ def _stage(stage: Path, root: Path, adopted: Adopted, profile: Profile) -> dict[
     pa.parquet.write_table(pa.Table.from_pandas(kept, preserve_index=False), stage / ROWS)
     task = {
         "today": profile.today.isoformat() if profile.today else None,
-        "rows_per_day": str(min(1000, -(-profile.rows_per_week // 7))),
+        "rows_per_day": str(min(1000, profile.rows_per_day)),
     }
     (stage / CALENDAR).write_text(json.dumps(task), encoding="utf-8")
     print("\nTrying a first model …", flush=True)

@@ -76,7 +76,8 @@ class Profile:
     entities: int
     today: date | None  # the day after the newest row
     holdout_days: int | None
-    rows_per_week: int
+    rows_per_day: int  # in the newest week; of a snapshot, all
+    newest_day: int  # rows of the newest day, which may be the only one that is scored
 
     @property
     def columns(self) -> "list[Number | Category | Moment]":
@@ -156,7 +157,8 @@ def describe(adopted: Adopted) -> Profile:
         int(rows[roles.entity].nunique()) if roles.entity else 0,
         None if times is None else max(times).date() + timedelta(days=1),
         None if times is None else _holdout(adopted, max(times).date() + timedelta(days=1)),
-        len(rows) if times is None else int((times >= max(times).normalize() - timedelta(days=6)).sum()),
+        len(rows) if times is None else -(-int((times >= max(times).normalize() - timedelta(days=6)).sum()) // 7),
+        len(rows) if times is None else int((times >= max(times).normalize()).sum()),
     )
     if not (numbers or categories or moments):
         reasons = "; ".join(f"{name} {reason}" for name, reason in left_out.items())

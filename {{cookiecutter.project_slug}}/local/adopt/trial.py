@@ -36,7 +36,6 @@ NO_THRESHOLDS: dict[str, Any] = {
     "monitoring_labels": {"rows": 1},
     "monitoring_minimum": {},
     "monitoring_maximum": {},
-    "min_rows": 1,
     "reached": "",
 }
 
@@ -97,7 +96,6 @@ def measure(spark: SparkSession, schema: str, today: date, days: int) -> dict[st
         "model": metrics.quality(labels, reached),
         "chance": chance(labels, reached),
         "rows": len(holdout),
-        "days": int(holdout["event_date"].nunique()),
         "counts": metrics.counts(labels),
         "training_rows": len(training),
     }
@@ -148,7 +146,6 @@ def thresholds(trials: list[dict[str, Any]]) -> dict[str, Any]:
         "monitoring_labels": {"rows": min(rows, 200), **counts},
         "monitoring_minimum": alarm if up else {},
         "monitoring_maximum": {} if up else alarm,
-        "min_rows": max(1, min(own["rows"] * 7 // own["days"], MADE_UP_PER_DAY * 7) // 3),
         "reached": f"{main_metric}: {own['model'][main_metric]:.4g} reached, "
         f"{own['constant'][main_metric]:.4g} by a constant.",
         "gained": gain * (1 if up else -1) > own["chance"][main_metric],

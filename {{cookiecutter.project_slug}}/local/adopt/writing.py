@@ -11,6 +11,7 @@ from .profile import GRID, Profile
 from .reading import AdoptError, identifier
 from .roles import Adopted
 
+MOST_OF_A_DAY = 500  # half of what the job `sample_data` makes up for a day
 TESTS = Path("tests", "problem")
 WIDTH = 116  # a longer rule would not fit into its line
 TELLING = {1: 0.9, 2: 0.8, 3: 0.7}  # share of the rows in which a made-up column tells of the label, by their number
@@ -552,7 +553,7 @@ def config(profile: Profile, thresholds: Mapping[str, Any]) -> str:
         {name: _yaml(value) for name, value in thresholds.items() if isinstance(value, dict)},
         reached=thresholds["reached"],
         holdout=holdout,
-        min_rows=str(thresholds["min_rows"]).ljust(14),
+        min_rows=str(max(1, min(profile.newest_day // 2, MOST_OF_A_DAY))).ljust(14),
         max_null_rate=round(min(1.0, 0.02 + 1.5 * nulls), 2),
     )
 
