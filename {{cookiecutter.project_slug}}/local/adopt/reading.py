@@ -112,7 +112,7 @@ def read_parquet(path: Path) -> pa.Table:
     except pa.ArrowInvalid:
         raise AdoptError(f"{path.name} is no Parquet file: write it again, or save it as CSV.") from None
     _refuse_twice(path.name, rows.column_names)
-    return rows
+    return rows.drop_columns([name for name in rows.column_names if name.startswith("__index_level_")])  # of pandas
 
 
 def read_table(name: str, workspace: WorkspaceClient) -> tuple[pa.Table, dict[str, str]]:
