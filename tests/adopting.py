@@ -101,6 +101,8 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
     "key-twice": ({"order_id": "o1"}, {}, BINARY, "order_id is not unique"),
     "key-empty": ({"order_id": [None, *map(str, range(5999))]}, {}, BINARY, "order_id is empty in 1 rows"),
     "key-double": ({}, {"key": "price"}, BINARY, "price is a double, and a key is text or a whole number"),
+    "entity-double": ({}, {"entity": "price"}, BINARY, "price is a double, and an entity is text or a whole number"),
+    "entity-few": ({}, {"entity": "shop"}, BINARY, "shop has 2 values, and parts of the data are whole entities"),
     "time-unreadable": ({"ordered_at": "soon"}, {}, BINARY, "holds no times that can be read"),
     "time-ambiguous": ({"ordered_at": "03/04/2025"}, {}, BINARY, "does not tell day from month"),
     "time-number": ({}, {"time": "pieces"}, BINARY, "holds numbers, not times"),

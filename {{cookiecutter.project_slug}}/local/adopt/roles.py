@@ -18,6 +18,7 @@ MIN_ROWS = 500
 MIN_POSITIVES = 50
 MIN_OF_A_CLASS = 50
 MAX_CLASSES = 50
+MIN_ENTITIES = 500  # the smallest part that anybody takes is a hundredth of them
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ def check(source: Source, roles: Roles, kind: str) -> Adopted:
         rows[column] = _times(adopted, column, source.is_file)
     if roles.time:
         _check_time(adopted)
+    if roles.entity:
+        _check_entity(adopted)
     classes = LABELS[kind](adopted, source.is_file)
     labelled = int(rows[roles.label].notna().sum())
     if labelled < MIN_ROWS:
@@ -85,6 +88,17 @@ def _check_key(adopted: Adopted) -> None:
     if twice := int(values.duplicated().sum()):
         raise AdoptError(
             f"{key} is not unique ({twice} rows repeat one): name a column that is, or add one that numbers the rows."
+        )
+
+
+def _check_entity(adopted: Adopted) -> None:
+    entity = adopted.roles.entity or ""
+    if adopted.types[entity] not in KEY_TYPES:
+        raise AdoptError(f"{entity} is a {adopted.types[entity]}, and an entity is text or a whole number: cast it.")
+    if (found := adopted.rows[entity].nunique()) < MIN_ENTITIES:
+        raise AdoptError(
+            f"{entity} has {found} values, and parts of the data are whole entities, which takes {MIN_ENTITIES}: "
+            "name another column, or type --entity none."
         )
 
 
