@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def adopt(root: Path, table: str, given: dict[str, str | None], force: bool) -> 
         if not force and input("\nWrite this? [y/N] ").strip().lower() not in ("y", "yes"):
             raise AdoptError("Nothing was written.")
         _write(root, files)
-        _fill(root, stage, profile)
+        _fill(root, stage)
     print("\nNow: uv run pytest, uv run python -m local run dev training, and git diff.")
 
 
@@ -112,7 +113,7 @@ def _stage(stage: Path, root: Path, adopted: Adopted, profile: Profile) -> dict[
     kept = adopted.rows[list(writing.columns(adopted, profile))]
     pa.parquet.write_table(pa.Table.from_pandas(kept, preserve_index=False), stage / ROWS)
     task = {
-        "today": profile.today.isoformat() if profile.today else None,
+        "today": (profile.today or date.today()).isoformat(),
         "rows_per_day": str(min(1000, profile.rows_per_day)),
     }
     (stage / CALENDAR).write_text(json.dumps(task), encoding="utf-8")
@@ -192,7 +193,7 @@ def _write(root: Path, files: dict[str, str]) -> None:
         raise
 
 
-def _fill(root: Path, stage: Path, profile: Profile) -> None:
+def _fill(root: Path, stage: Path) -> None:
     """Start a new `.local/` whose source tables hold the adopted rows, with what was there kept beside it."""
     state, fresh = root / STATE, root / f"{STATE}-new"
     shutil.rmtree(fresh, ignore_errors=True)
@@ -201,9 +202,8 @@ def _fill(root: Path, stage: Path, profile: Profile) -> None:
         schema = load_bundle(root, target)["resources"]["schemas"]["schema"]["id"]
         shutil.copytree(delta, fresh.joinpath("lakehouse", *schema.split("."), "source"))
     (fresh / ADOPTED).mkdir()
-    shutil.copy(stage / ROWS, fresh / ADOPTED)
-    if profile.today:
-        shutil.copy(stage / CALENDAR, fresh / ADOPTED)
+    for name in (ROWS, CALENDAR):
+        shutil.copy(stage / name, fresh / ADOPTED)
     shutil.rmtree(stage)
     if any(path.name != LOG for path in state.iterdir()):
         kept = root / f"{STATE}-{time.strftime('%Y%m%dT%H%M%S')}"

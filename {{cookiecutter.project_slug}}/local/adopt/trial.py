@@ -55,17 +55,16 @@ def main() -> None:
         own = tables.read(spark, "trial.own.source")
         if broken := data.broken_rules(own):
             raise RuntimeError("\n".join(broken))
-        today = date.fromisoformat(task["today"]) if task["today"] else date(2026, 3, 2)
+        today = date.fromisoformat(task["today"])
         first, later = today - timedelta(days=MADE_UP_DAYS), today + timedelta(days=DRIFT_DAYS)
         tables.create(made_up(spark, first, today, MADE_UP_PER_DAY), "trial.made_up.source")
         trials = [
             measure(spark, "trial.own", today, WINDOW),
             measure(spark, "trial.made_up", today, MADE_UP_DAYS),
         ]
-        if source.TIME:
-            tables.create(own, "trial.drifted.source")
-            made_up(spark, today, later, int(task["rows_per_day"]), drift=True).writeTo("trial.drifted.source").append()
-            trials.append(measure(spark, "trial.drifted", later, WINDOW))
+        drifted = made_up(spark, today, later, int(task["rows_per_day"]), drift=True)
+        tables.create(own.unionByName(drifted) if source.TIME else drifted, "trial.drifted.source")
+        trials.append(measure(spark, "trial.drifted", later, WINDOW))
     (folder / RESULT).write_text(json.dumps(thresholds(trials)), encoding="utf-8")
 
 
