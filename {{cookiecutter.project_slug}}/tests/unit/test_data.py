@@ -22,6 +22,11 @@ def rows(number: int, **changes: Any) -> pd.DataFrame:
     return sample.generate(DAY, DAY + timedelta(days=1), number, seed=1).assign(**changes)[list(source.COLUMNS)]
 
 
+def names(column: str, *numbers: int) -> list[Any]:
+    """Return values of a key or an entity, which are text or whole numbers."""
+    return [f"name-{number}" if source.COLUMNS[column] == "string" else number for number in numbers]
+
+
 def frame(spark: SparkSession, rows: pd.DataFrame) -> DataFrame:
     known = rows.astype(object).mask(rows.isna(), None)
     return spark.createDataFrame(known, SCHEMA)
@@ -63,7 +68,7 @@ def test_check_data_looks_at_its_period_only(spark: SparkSession, schema: str) -
     table = f"{schema}.source"
     if source.TIME is None:
         pytest.skip("a snapshot has no periods")
-    keys = ["doubled", "doubled", "good"]
+    keys = names(source.KEY, 1, 1, 2)
     times = [NOON - timedelta(days=60), NOON - timedelta(days=60), NOON]
     known = {source.LABEL_TIME: NOON} if source.LABEL_TIME else {}
     write(spark, table, rows(3, **{source.KEY: keys, source.TIME: times}, **known))
@@ -79,7 +84,8 @@ def test_training_does_not_see_labels_that_arrive_on_or_after_the_run_date(spark
     run_date, table = date(2026, 3, 10), f"{schema}.source"
     midnight = datetime(2026, 3, 10, tzinfo=UTC)
     times = [midnight - timedelta(seconds=1), midnight, midnight + timedelta(days=3), None]
-    arriving = rows(4, **{source.KEY: ["before", "at midnight", "after", "never"], source.LABEL_TIME: times})
+    before, *others = names(source.KEY, 1, 2, 3, 4)
+    arriving = rows(4, **{source.KEY: [before, *others], source.LABEL_TIME: times})
     arriving[source.LABEL] = arriving[source.LABEL].astype(object)
     arriving.loc[3, source.LABEL] = None
     write(spark, table, arriving)
@@ -87,13 +93,14 @@ def test_training_does_not_see_labels_that_arrive_on_or_after_the_run_date(spark
 
     known = data.labelled(spark, table, f"{schema}.features", date(2026, 2, 8), run_date).toPandas()
 
-    assert known[source.KEY].tolist() == ["before"]
+    assert known[source.KEY].tolist() == [before]
     assert {source.LABEL, *FEATURES} <= set(known.columns)
 
 
 def test_a_fraction_keeps_whole_entities(spark: SparkSession, schema: str) -> None:
     run_date, table = date(2026, 4, 1), f"{schema}.source"
-    entities = {source.ENTITY: [f"e{number // 2}" for number in range(400)]} if source.ENTITY else {}
+    halves = [number // 2 for number in range(400)]
+    entities = {source.ENTITY: names(source.ENTITY, *halves)} if source.ENTITY else {}
     write(spark, table, rows(400, **entities))
     features.features(table, schema, run_date, days=60)
 
