@@ -15,9 +15,9 @@ from types import ModuleType
 from typing import Any
 from zipfile import ZipFile
 
-import jinja2
 import pytest
 import yaml
+from cookiecutter.utils import create_env_with_context
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))  # where the commands of cookiecutter and cruft find the extension of the template
@@ -51,6 +51,8 @@ every_inference = pytest.mark.parametrize("inference", CHOICES["inference"], ids
 every_target = pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"target:{target}")
 
 
+# The record of a rendering names every answer and the commit of the template, so no two projects have the same.
+RECORD = ".cruft.json"
 # What tools leave in a working copy of the template. Git ignores it, so it reaches nobody's project.
 CACHES = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 
@@ -64,11 +66,11 @@ YAMLLINT = [
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Return the content of every file below `folder`, by its path with forward slashes."""
+    """Return the content of every file below `folder` but its record, by its path with forward slashes."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not CACHES & set(path.parts)
+        if path.is_file() and path != folder / RECORD and not CACHES & set(path.parts)
     }
 
 
@@ -109,7 +111,7 @@ def strings(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
 def render_hook(name: str, answers: dict[str, Any]) -> str:
     """Return the source of a hook, with the answers that cookiecutter would hand to it."""
     source = (ROOT / "hooks" / name).read_text(encoding="utf-8")
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    environment = create_env_with_context({"cookiecutter": answers})
     return environment.from_string(source).render(cookiecutter=answers)
 
 
