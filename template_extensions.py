@@ -22,7 +22,7 @@ FOLDER = "{{cookiecutter.project_slug}}"
 
 # What a package must not be called: what the project has or Git ignores, what it imports, and what it depends on.
 TAKEN_PACKAGES = {
-    *("dist", "environments", "hatch_build", "lifecycle", "local", "models", "release", "tests"),
+    *("dist", "environments", "hatch_build", "hatchling", "lifecycle", "local", "models", "release", "tests"),
     *("azure_storage_file_datalake", "boto3", "cloudpickle", "databricks", "databricks_sdk", "google_cloud_storage"),
     *("matplotlib", "mlflow", "mypy", "numpy", "pandas", "pandas_stubs", "pre_commit", "pydantic", "pysail", "pyspark"),
     *("pyspark_client", "pytest", "pyyaml", "ruff", "scikit_learn", "sklearn", "types_pyyaml", "yaml"),
