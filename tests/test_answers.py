@@ -137,15 +137,16 @@ ODD = [
 PIECES = st.sampled_from(ODD) | st.text(max_size=8) | st.sampled_from(["fraud", "a", " "])
 TEXTS = st.lists(PIECES, max_size=4).map("".join)
 LETTERS = st.characters(categories=["Ll", "Lo", "Nd", "Mn"])
+PROSE = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), min_size=1, max_size=80)
 LIKELY: dict[str, st.SearchStrategy[str]] = {
-    "project_name": st.text(max_size=80),
+    "project_name": PROSE,
     "project_slug": st.from_regex(r"[a-z0-9-]{1,64}", fullmatch=True) | st.sampled_from(ODD),
     "package_name": st.from_regex(r"[a-z0-9_]{1,64}", fullmatch=True) | st.sampled_from(ODD),
-    "description": st.text(max_size=80),
+    "description": PROSE,
     **dict.fromkeys(NAMES, st.text(LETTERS | st.sampled_from("-_"), min_size=1, max_size=20)),
     "schema_name": st.text(LETTERS | st.just("_"), max_size=20).map("{target}".__add__),
     **dict.fromkeys(GROUPS, st.text(st.characters(exclude_categories=["C", "Z"]) | st.just(" "), max_size=20)),
-    **dict.fromkeys(HOSTS, st.from_regex(r"https://[a-z0-9.-]+\.[a-z]+(:\d+)?/?", fullmatch=True)),
+    **dict.fromkeys(HOSTS, st.from_regex(r"https://[a-z0-9.-]+\.[a-z]+(:[0-9]+)?/?", fullmatch=True)),
     "notification_email": st.emails() | TEXTS.map("ml@{}.example.com".format),
     "retraining_schedule": st.from_regex(r"[0-9*?/,#LW-]+( +[0-9*?/,#LW-]+){5}", fullmatch=True),
 }
@@ -156,7 +157,7 @@ def some_answers(draw: st.DrawFn) -> dict[str, str]:
     """Return answers to a few questions: words that people type, and text that means something in one of the files."""
     given = {question: draw(st.sampled_from(choices)) for question, choices in CHOICES.items()}
     for question in draw(st.lists(st.sampled_from(TEXT_QUESTIONS), max_size=3, unique=True)):
-        given[question] = draw(LIKELY[question] | TEXTS)
+        given[question] = draw(st.one_of(LIKELY[question], LIKELY[question], TEXTS))
     return given
 
 
