@@ -4,23 +4,27 @@ With ANSWERS_EXAMPLES set, that many random examples are tried instead of a few 
 """
 
 import ast
+import errno
 import itertools
 import json
 import os
 import re
+import shutil
 import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cookiecutter.generate
 import jinja2
 import pytest
 import yaml
 from conftest import Bake
-from cookiecutter.exceptions import FailedHookException
+from cookiecutter.exceptions import FailedHookException, OutputDirExistsException
+from cookiecutter.main import cookiecutter as render_project
 from cookiecutter.utils import create_env_with_context
-from helpers import CHOICES, COOKIECUTTER, QUESTIONS, RECORD, ROOT, TARGETS, TEMPLATE
+from helpers import CHOICES, COOKIECUTTER, QUESTIONS, RECORD, ROOT, TARGETS, TEMPLATE, files
 from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
 from jinja2 import FileSystemLoader
@@ -122,6 +126,83 @@ def test_a_bad_folder_leaves_nothing_behind(
     assert isinstance(result.exception, FailedHookException)
     assert "\n  project_slug: " in "".join(capfd.readouterr())
     assert [path.name for path in tmp_path.rglob("*")] == ["cookies", "bake00"]
+
+
+# Renderings that end early
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder to render into, with something of the user's own in it."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "notes.txt").write_text("mine\n", encoding="utf-8")
+    return tmp_path / "work"
+
+
+def render_default(folder: Path) -> Path:
+    return Path(render_project(str(ROOT), no_input=True, output_dir=str(folder), default_config=True))
+
+
+def test_a_folder_that_is_there_is_left_alone(folder: Path) -> None:
+    project = folder / "fraud-detection"
+    project.mkdir()
+    (project / "databricks.yml").write_text("mine\n", encoding="utf-8")
+    before = files(folder)
+    with pytest.raises(OutputDirExistsException):
+        render_default(folder)
+    assert files(folder) == before
+
+
+def test_refused_answers_leave_a_project_as_it_is(folder: Path) -> None:
+    render_default(folder)
+    before = files(folder)
+    bad = {"description": "", "project_slug": "fraud-detection"}
+    with pytest.raises(FailedHookException):
+        render_project(
+            str(ROOT), True, extra_context=bad, output_dir=str(folder), overwrite_if_exists=True, default_config=True
+        )
+    assert files(folder) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the system lets this user write anywhere")
+def test_a_folder_that_is_read_only_stays_as_it_is(folder: Path) -> None:
+    before = files(folder)
+    folder.chmod(0o555)
+    try:
+        with pytest.raises(OSError, match="Unable to create directory"):
+            render_default(folder)
+    finally:
+        folder.chmod(0o755)
+    assert files(folder) == before
+
+
+@pytest.mark.parametrize("written", [0, 1, 40], ids="after {} files".format)
+@pytest.mark.parametrize("end", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()], ids=repr)
+def test_half_a_rendering_is_not_taken_for_a_project(
+    end: BaseException, written: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cookiecutter leaves what it wrote. The record is written last, so that it says whether a project is whole."""
+    left = iter(range(written))
+    generate_file = cookiecutter.generate.generate_file
+
+    def generate_some(*arguments: Any, **named: Any) -> None:
+        if next(left, None) is None:
+            raise end
+        generate_file(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cookiecutter.generate, "generate_file", generate_some)
+        with pytest.raises(type(end)):
+            render_default(folder)
+    half = files(folder)
+    assert not (folder / "fraud-detection" / RECORD).exists()
+    with pytest.raises(OutputDirExistsException):
+        render_default(folder)
+    assert files(folder) == half
+
+    shutil.rmtree(folder / "fraud-detection")
+    assert (render_default(folder) / RECORD).exists()
+    assert (folder / "notes.txt").read_text(encoding="utf-8") == "mine\n"
 
 
 # Random answers
