@@ -5,7 +5,24 @@ import shutil
 from pathlib import Path
 
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
+# Of cookiecutter's renderings. Cruft knows no `_repo_dir`, and writes the record itself.
+ORIGIN = json.loads(
+    r"""{{ (origin(cookiecutter._template) if cookiecutter._repo_dir is defined else none) | tojson }}"""
+)
+RECORD = Path(".cruft.json")
 OPTIONS = Path("_options")  # _options/<question>/<answer>/<the file's final path>
+
+
+def record():
+    """Write down where the project comes from, in cruft's own format."""
+    answers = {question: answer for question, answer in ANSWERS.items() if not question.startswith("_")}
+    origin = {"_template": ORIGIN["template"], "_commit": ORIGIN["commit"], "_version": ANSWERS["_version"]}
+    content = ORIGIN | {
+        "checkout": ANSWERS["_checkout"],
+        "context": {"cookiecutter": answers | origin},
+        "directory": None,
+    }
+    RECORD.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8", newline="\n")
 
 
 def lay(options):
@@ -20,9 +37,11 @@ def lay(options):
 def main():
     lay(OPTIONS)
     shutil.rmtree(OPTIONS, ignore_errors=True)
+    if ORIGIN:
+        record()  # at the end: a folder without it is not a whole project
     print(
         f"""
-{ANSWERS["project_name"]} is ready in {ANSWERS["project_slug"]}. Next:
+The project is ready in {ANSWERS["project_slug"]}. Next:
 
   cd {ANSWERS["project_slug"]}
   uv sync                             sets up Python and the packages

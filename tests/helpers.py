@@ -18,9 +18,9 @@ from types import ModuleType
 from typing import Any
 from zipfile import ZipFile
 
-import jinja2
 import pytest
 import yaml
+from cookiecutter.utils import create_env_with_context
 
 # libyaml is ten times as fast. The reader of a rendered project, which is imported here, gets it as well.
 yaml.SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # type: ignore[misc]
@@ -63,6 +63,8 @@ every_target = pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"t
 # Where the processes of this test run share what is expensive to make: conftest.py says where that is.
 SHARED: dict[str, Path] = {}
 
+# The record of a rendering names every answer and the commit of the template, so no two projects have the same.
+RECORD = ".cruft.json"
 # What tools leave in a working copy of the template. Git ignores it, so it reaches nobody's project.
 CACHES = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 
@@ -76,11 +78,11 @@ YAMLLINT = [
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Return the content of every file below `folder`, by its path with forward slashes."""
+    """Return the content of every file below `folder` but its record, by its path with forward slashes."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not CACHES & set(path.parts)
+        if path.is_file() and path != folder / RECORD and not CACHES & set(path.parts)
     }
 
 
@@ -121,7 +123,7 @@ def strings(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
 def render_hook(name: str, answers: dict[str, Any]) -> str:
     """Return the source of a hook, with the answers that cookiecutter would hand to it."""
     source = (ROOT / "hooks" / name).read_text(encoding="utf-8")
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    environment = create_env_with_context({"cookiecutter": answers})
     return environment.from_string(source).render(cookiecutter=answers)
 
 

@@ -43,7 +43,7 @@ REFUSED = [
         ("package_name", answer, "Type lower-case letters, digits and underscores")
         for answer in ("fraud-detection", "fraud.detection", "Fraud", "1fraud", "class", "bär")
     ),
-    *(("package_name", answer, f"such as {answer}_model") for answer in ("mlflow", "json", "local", "tests", "models")),
+    *(("package_name", answer, f"such as ml_{answer}.") for answer in ("mlflow", "json", "local", "tests", "models")),
     *(
         (name, answer, "Type lower-case text without dots")
         for name in (*CATALOGS, "schema_name", "model_name")
