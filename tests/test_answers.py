@@ -139,8 +139,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "work"
 
 
-def render_default(folder: Path) -> Path:
-    return Path(render_project(str(ROOT), no_input=True, output_dir=str(folder), default_config=True))
+def render_default(folder: Path, **options: Any) -> Path:
+    return Path(render_project(str(ROOT), no_input=True, output_dir=str(folder), default_config=True, **options))
 
 
 def test_a_folder_that_is_there_is_left_alone(folder: Path) -> None:
@@ -156,11 +156,8 @@ def test_a_folder_that_is_there_is_left_alone(folder: Path) -> None:
 def test_refused_answers_leave_a_project_as_it_is(folder: Path) -> None:
     render_default(folder)
     before = files(folder)
-    bad = {"description": "", "project_slug": "fraud-detection"}
     with pytest.raises(FailedHookException):
-        render_project(
-            str(ROOT), True, extra_context=bad, output_dir=str(folder), overwrite_if_exists=True, default_config=True
-        )
+        render_default(folder, extra_context={"description": ""}, overwrite_if_exists=True)
     assert files(folder) == before
 
 
