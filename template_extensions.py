@@ -44,16 +44,37 @@ def strings(value: Any) -> Iterator[str]:
             yield from strings(list(value.values()))
 
 
-class OwnCode(Extension):
-    """Lets Jinja run the code of this template alone: cookiecutter renders every answer that it is given as a template.
+class Reference:
+    """A dynamic value reference of Databricks, such as `{{job.parameters.days}}`: rendered, it stays as it is."""
 
-    What is typed at a prompt is not rendered, and `hooks/pre_gen_project.py` refuses it.
-    """
+    def __init__(self, path: str) -> None:
+        self.path = path
 
+    def __getattr__(self, name: str) -> "Reference":
+        return Reference(f"{self.path}.{name}")
+
+    def __str__(self) -> str:
+        return "{{" + self.path + "}}"
+
+
+class OfThisVersion(Extension):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         # `cruft update` renders two versions of the template in one process: the other one has code of its own.
         sys.modules.pop(__name__, None)
+
+
+class References(OfThisVersion):
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        environment.globals.update({name: Reference(name) for name in ("job", "tasks")})
+
+
+class OwnCode(OfThisVersion):
+    """Lets Jinja run the code of this template alone: cookiecutter renders every answer that it is given as a template.
+
+    What is typed at a prompt is not rendered, and `hooks/pre_gen_project.py` refuses it.
+    """
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
         """Return the text as it is, and the name of the project's folder so that it stays below the output folder.
@@ -71,12 +92,11 @@ class OwnCode(Extension):
         return source.replace("project_slug", "project_slug | as_folder") if source == FOLDER else source
 
 
-class Answers(Extension):
+class Answers(OfThisVersion):
     """Filters and functions that make text from answers."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
-        sys.modules.pop(__name__, None)
         environment.filters |= {
             "as_folder": as_folder,
             "as_package": as_package,

@@ -25,11 +25,17 @@ def record():
     RECORD.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8", newline="\n")
 
 
-def main():
-    for question in sorted(OPTIONS.iterdir()) if OPTIONS.exists() else []:
+def lay(options):
+    """Copy what was chosen to its final path; an overlay may hold options of its own."""
+    for question in sorted(options.iterdir()) if options.exists() else []:
         chosen = question / ANSWERS[question.name]
         if chosen.exists():
-            shutil.copytree(chosen, ".", dirs_exist_ok=True)
+            shutil.copytree(chosen, ".", dirs_exist_ok=True, ignore=shutil.ignore_patterns(OPTIONS.name))
+            lay(chosen / OPTIONS.name)
+
+
+def main():
+    lay(OPTIONS)
     shutil.rmtree(OPTIONS, ignore_errors=True)
     if ORIGIN:
         record()  # at the end: a folder without it is not a whole project

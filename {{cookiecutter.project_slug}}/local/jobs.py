@@ -17,6 +17,7 @@ from typing import Any
 {% if cookiecutter.__realtime == "yes" -%}
 from . import serving
 {% endif -%}
+from .adopt import rows
 from .bundle import BundleError, load_bundle, target_names
 from .engine import STATE, create_resources, environment, spark_server
 from .task import TaskRun, execute
@@ -177,7 +178,7 @@ class JobRun:
                 case ["job", "parameters", name] if name in self.parameters:
                     found = self.parameters[name]
                 case ["job", "start_time", "iso_date"]:
-                    found = self.started.date().isoformat()
+                    found = rows.calendar(self.laptop.root).get("today") or self.started.date().isoformat()
                 case ["job", "run_id"]:
                     found = self.id
                 case ["task", "name"]:

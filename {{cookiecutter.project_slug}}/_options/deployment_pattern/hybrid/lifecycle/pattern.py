@@ -1,6 +1,6 @@
 """The life of a model that staging trains on all production data, and that prod receives."""
 
-from datetime import date, timedelta
+from datetime import timedelta
 
 {% if cookiecutter.__realtime == "yes" -%}
 from . import serving
@@ -8,13 +8,11 @@ from . import serving
 from .releases import ReleaseStory
 from local.jobs import Laptop
 
-DAY_ONE = date(2026, 3, 2)
-
 
 def tell(machine: Laptop) -> None:
     """Run every step, and check after each what the pattern promises."""
     story = ReleaseStory(machine)
-    today = DAY_ONE
+    today = story.day_one
     story.step("A data scientist develops in dev")
     story.run("dev", "sample_data", today)
     story.run("dev", "training", today)
