@@ -282,6 +282,10 @@ def test_every_answer_is_refused_or_kept(given_answers: dict[str, str]) -> None:
     assert readme.startswith(f"# {context['project_name']}\n\n{context['description']} It trains")
 
 
+def test_answers_are_quoted_for_the_files_that_they_reach() -> None:
+    assert not [name for name, text in rendered_through().items() if "tojson" in text], "the filter is `quoted`"
+
+
 def refusal(context: dict[str, Any]) -> dict[str, str]:
     """Return what the hook says to these answers: the questions that it refuses, and why."""
     try:
