@@ -24,7 +24,7 @@ from conftest import Bake
 from cookiecutter.exceptions import FailedHookException, OutputDirExistsException
 from cookiecutter.main import cookiecutter as render_project
 from cookiecutter.utils import create_env_with_context
-from helpers import CHOICES, COOKIECUTTER, QUESTIONS, RECORD, ROOT, TARGETS, TEMPLATE, files
+from helpers import CHOICES, COOKIECUTTER, QUESTIONS, RECORD, ROOT, TARGETS, TEMPLATE, files, run
 from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
 from jinja2 import FileSystemLoader
@@ -81,6 +81,15 @@ def test_a_name_in_another_script_makes_a_project(cookies: Cookies) -> None:
     assert (result.project_path / "README.md").read_text(encoding="utf-8").startswith("# 日本語 モデル\n")
     record = json.loads((result.project_path / RECORD).read_bytes())
     assert record["context"]["cookiecutter"].items() >= answers.items()
+
+
+@pytest.mark.parametrize("pattern", CHOICES["deployment_pattern"])
+def test_long_names_make_a_clean_project(pattern: str, bake: Bake) -> None:
+    names = {question: f"{question}_{'x' * 200}" for question in (*NAMES, *GROUPS)}
+    project = bake(project_slug="x" * 63, deployment_pattern=pattern, inference="batch-and-realtime", **names)
+    for command in (("check",), ("format", "--check")):
+        result = run("ruff", *command, "--no-cache", cwd=project)
+        assert result.returncode == 0, result.stdout
 
 
 @pytest.mark.parametrize("name", ["🚀", "—", "?!"])
