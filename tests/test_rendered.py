@@ -469,7 +469,7 @@ MISTAKES = {  # in a file: what stands there, and what instead; the answers, and
     ),
     "macro misspelled": (TRAINING, "{{ once", "{{ onec", "compute:serverless", "onec"),
     "compute half described": ("templates/compute/classic.jinja", "set once", "set one", "compute:classic", "once"),
-    "reference misspelled": (TRAINING, "{{job.param", "{{jobs.param", "compute:serverless", "jobs"),
+    "reference misspelled": (TRAINING, "{{job.start", "{{jobs.start", "compute:serverless", "jobs"),
 }
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from . import access
+from .adopt import ROLES
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,6 +20,11 @@ def parse_arguments() -> Namespace:
     run.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="override a job parameter")
     if (ROOT / "lifecycle").exists():
         commands.add_parser("lifecycle", help="play the model's life from the first training to a rollback")
+    adopting = commands.add_parser("adopt", help="make a file or a table of your own the problem of this project")
+    adopting.add_argument("table", metavar="FILE_OR_TABLE", help="a CSV or Parquet file, or catalog.schema.table")
+    for role, meaning in ROLES.items():
+        adopting.add_argument(f"--{role.replace('_', '-')}", metavar="COLUMN", help=meaning)
+    adopting.add_argument("--force", action="store_true", help="write without asking, over whatever is there")
     commands.add_parser("status", help="show what serves where")
     commands.add_parser("models", help="what `uv run models` does, on the laptop", add_help=False)
     commands.add_parser("access", help="write who may read and write what into docs/access.md")
@@ -35,6 +41,15 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.command == "access":
         print(f"{access.table(ROOT)}\n\nWritten to {access.update(ROOT).relative_to(ROOT)}.")
+        return
+    if arguments.command == "adopt":
+        from .adopt.command import adopt
+        from .adopt.reading import AdoptError
+
+        try:
+            adopt(ROOT, arguments.table, {role: getattr(arguments, role) for role in ROLES}, arguments.force)
+        except AdoptError as error:
+            sys.exit(f"local: {error}")
         return
     # Imported late: the help text and a mistyped command should not wait for Spark and MLflow.
     from fraud_detection import models
