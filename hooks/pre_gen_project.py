@@ -14,7 +14,7 @@ PACKAGE_AS_PACKAGE = "{{ cookiecutter.package_name | as_package }}"
 
 ENVIRONMENTS = ("dev", "staging", "prod")
 HOST = re.compile(r"https://[a-z0-9.-]+\.[a-z]+(:[0-9]+)?/?|http://(localhost|127\.0\.0\.1)(:[0-9]+)?/?")
-# Its quotes, backslashes and `$` would mean something in bundle files, its `|` and backticks in the documentation.
+# Quotes, backslashes and `$` have a meaning in bundle files, `|` and backticks in the documentation.
 GROUP = re.compile(r"(?! )[^\"'`\\$|]+(?<! )")
 EMAIL = re.compile(r"[^@\s\"'\\]+@[^@\s\"'\\]+\.[^@\s\"'\\]+")
 QUARTZ_FIELD = re.compile(r"[A-Z0-9*?/,#LW-]+")

@@ -24,7 +24,7 @@ from conftest import Bake
 from cookiecutter.exceptions import FailedHookException, OutputDirExistsException
 from cookiecutter.main import cookiecutter as render_project
 from cookiecutter.utils import create_env_with_context
-from helpers import CHOICES, COOKIECUTTER, QUESTIONS, RECORD, ROOT, TARGETS, TEMPLATE, files
+from helpers import CHOICES, COOKIECUTTER, QUESTIONS, RECORD, ROOT, TARGETS, TEMPLATE, files, run
 from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
 from jinja2 import FileSystemLoader
@@ -83,6 +83,15 @@ def test_a_name_in_another_script_makes_a_project(cookies: Cookies) -> None:
     assert record["context"]["cookiecutter"].items() >= answers.items()
 
 
+@pytest.mark.parametrize("pattern", CHOICES["deployment_pattern"])
+def test_long_names_make_a_clean_project(pattern: str, bake: Bake) -> None:
+    names = {question: f"{question}_{'x' * 200}" for question in (*NAMES, *GROUPS)}
+    project = bake(project_slug="x" * 63, deployment_pattern=pattern, inference="batch-and-realtime", **names)
+    for command in (("check",), ("format", "--check")):
+        result = run("ruff", *command, "--no-cache", cwd=project)
+        assert result.returncode == 0, result.stdout
+
+
 @pytest.mark.parametrize("name", ["🚀", "—", "?!"])
 def test_a_name_of_which_nothing_is_left_is_asked_for(name: str) -> None:
     """By the name of the question that was answered, and not of those that follow from it."""
@@ -139,8 +148,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "work"
 
 
-def render_default(folder: Path) -> Path:
-    return Path(render_project(str(ROOT), no_input=True, output_dir=str(folder), default_config=True))
+def render_default(folder: Path, **options: Any) -> Path:
+    return Path(render_project(str(ROOT), no_input=True, output_dir=str(folder), default_config=True, **options))
 
 
 def test_a_folder_that_is_there_is_left_alone(folder: Path) -> None:
@@ -156,11 +165,8 @@ def test_a_folder_that_is_there_is_left_alone(folder: Path) -> None:
 def test_refused_answers_leave_a_project_as_it_is(folder: Path) -> None:
     render_default(folder)
     before = files(folder)
-    bad = {"description": "", "project_slug": "fraud-detection"}
     with pytest.raises(FailedHookException):
-        render_project(
-            str(ROOT), True, extra_context=bad, output_dir=str(folder), overwrite_if_exists=True, default_config=True
-        )
+        render_default(folder, extra_context={"description": ""}, overwrite_if_exists=True)
     assert files(folder) == before
 
 
@@ -285,6 +291,10 @@ def test_every_answer_is_refused_or_kept(given_answers: dict[str, str]) -> None:
     assert readme.startswith(f"# {context['project_name']}\n\n{context['description']} It trains")
 
 
+def test_answers_are_quoted_for_the_files_that_they_reach() -> None:
+    assert not [name for name, text in rendered_through().items() if "tojson" in text], "the filter is `quoted`"
+
+
 def refusal(context: dict[str, Any]) -> dict[str, str]:
     """Return what the hook says to these answers: the questions that it refuses, and why."""
     try:
@@ -343,5 +353,5 @@ def check_bundle(bundle: dict[str, Any], context: dict[str, Any]) -> None:
         settings_of = bundle["targets"][target]
         assert settings_of["workspace"]["host"] == context[f"{target}_workspace_host"]
         assert settings_of["variables"]["catalog"] == context[f"{target}_catalog"]
-    answered = [value for question, value in context.items() if question in TEXT_QUESTIONS]
-    assert not [value for value in answered if "${" in value and value != context["description"]]
+    in_bundle = {*TEXT_QUESTIONS} - {"project_name", "description"}
+    assert not [question for question in in_bundle if "${" in context[question]]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,11 @@ def test_a_copy_without_git_has_no_commit(template: Path, tmp_path: Path) -> Non
     shutil.rmtree(template / ".git")
     record = record_of(render(template, tmp_path / "project"))
     assert (record["template"], record["commit"]) == (str(template), None)
+
+
+def test_the_version_is_that_of_the_template() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert COOKIECUTTER["_version"] == version
 
 
 def test_a_token_in_the_address_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
