@@ -49,6 +49,11 @@ REFUSED = [
         for name in (*CATALOGS, "schema_name", "model_name")
         for answer in ("", "Main", "main.sales", "main sales", "a/b", "it's", 'a"b', "a$b", "x" * 256)
     ),
+    # Signs that mean something in YAML.
+    *(
+        ("model_name", answer, "Type lower-case text without dots")
+        for answer in ("#x", "*x", "&x", "{x}", "@x", "%x", "!x")
+    ),
     *(
         (name, answer, "Type https:// and the host, without a path")
         for name in HOSTS
@@ -261,7 +266,7 @@ def test_code_that_is_not_rendered_at_once_is_refused(code: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-@pytest.mark.parametrize("odd", ["1e3", "null", "no", "1_2", "#x", "*x", "&x", "{x}", "@x", "%x", "-", "!x", "a:"])
+@pytest.mark.parametrize("odd", ["1e3", "null", "no", "1_2", "-"])
 def test_an_odd_name_reaches_the_bundle_unchanged(pattern: str, odd: str, bake: Bake) -> None:
     """Whatever the hook accepts as a name must be the same text for whoever reads the YAML."""
     answers = {"deployment_pattern": pattern, "staging_catalog": odd, "prod_catalog": odd + "p", "model_name": odd}
