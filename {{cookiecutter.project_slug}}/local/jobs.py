@@ -74,9 +74,9 @@ def laptop(root: Path) -> Iterator[Laptop]:
         for target in target_names(root)
         for schema in load_bundle(root, target)["resources"]["schemas"].values()
     ]
+    if sys.platform == "linux":
+        forkserver.ensure_running()  # imports while this process goes on
     with spark_server(list(dict.fromkeys(catalogs))):
-        if sys.platform == "linux":
-            forkserver.ensure_running()  # imports while this process goes on
         yield Laptop(root)
 
 
@@ -203,4 +203,4 @@ def _refuse_unknown(where: str, found: dict[str, Any], known: set[str]) -> None:
 # A fork of a process that has imported everything starts at once. Only Linux forks safely after such imports.
 PROCESSES: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 if sys.platform == "linux":
-    PROCESSES.set_forkserver_preload(["local.task"])
+    PROCESSES.set_forkserver_preload(["local.preload"])
