@@ -55,7 +55,7 @@ def parquet(rows: int) -> Path:
 def chunk(first: int, rows: int) -> pd.DataFrame:
     """Return `rows` rows of the features table, numbered from `first`, like those of the sample data."""
     rng = np.random.default_rng(first)
-    sample = module("sample_data")
+    sample = module("problem.sample")
     return pd.DataFrame(
         {
             "transaction_id": [f"sample-{number:010d}" for number in range(first, first + rows)],
@@ -97,19 +97,19 @@ def predict(rows: int) -> float:
     shutil.rmtree(PROJECT.resolve() / STATE / "lakehouse" / CATALOG / schema(rows) / "predictions", ignore_errors=True)
     with session() as spark:
         start = time.perf_counter()
-        module("predict").predict(target, MODEL, DAY.replace(day=2), 1, "benchmark")
+        module("tasks.predict").predict(target, MODEL, DAY.replace(day=2), 1, "benchmark")
         seconds = time.perf_counter() - start
-        written = module("tables").read(spark, f"{target}.predictions").count()
+        written = module("platform.tables").read(spark, f"{target}.predictions").count()
         assert written == rows, f"{written} rows written"
     return seconds
 
 
 def direct(rows: int) -> float:
     """Load the rows into one pandas data frame and call the model on all of them. Only the call is timed."""
-    registry = module("registry")
+    registry = module("platform.registry")
     champion = registry.get(registry.connect(), MODEL, registry.CHAMPION)
     model = mlflow.pyfunc.load_model(f"models:/{MODEL}/{champion.version}")
-    frame = pd.read_parquet(parquet(rows), columns=module("features").FEATURES)
+    frame = pd.read_parquet(parquet(rows), columns=module("problem.features").FEATURES)
     start = time.perf_counter()
     scores = model.predict(frame)
     seconds = time.perf_counter() - start

@@ -10,11 +10,11 @@ from {{ cookiecutter.package_name }} import models
 from {{ cookiecutter.package_name }}.platform import registry
 
 from .bundle import load_bundle
-from .engine import deployed_commits, environment
+from .engine import deployed_commits
+{%- if cookiecutter.__prod_champion == "received" %}
 from .jobs import JobError, laptop
-{%- if cookiecutter.__realtime == "yes" %}
-from .serving import environment as serving_environment
 {%- endif %}
+from .variables import variables
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,13 @@ class LaptopEnvironment(models.Environment):
 
     def connect(self) -> MlflowClient:
         """Point MLflow at the laptop, and return a client of its registry."""
-        os.environ.update(environment(self.root))
-{%- if cookiecutter.__realtime == "yes" %}
-        os.environ.update(serving_environment(self.root))
-{%- endif %}
+        os.environ.update(variables(self.root))
         return registry.connect()
 
     def deployed_commit(self) -> str:
         """Return the git commit that was deployed last, `-` if none was."""
         return deployed_commits(self.root).get(self.name, "-")
+{%- if cookiecutter.__prod_champion == "received" %}
 
     def run(self, job: str, parameters: dict[str, str]) -> None:
         """Run a job of this environment to its end.
@@ -46,6 +44,7 @@ class LaptopEnvironment(models.Environment):
                 machine.run(self.name, job, parameters)
         except JobError as error:
             raise models.CommandError(str(error)) from None
+{%- endif %}
 
 
 def open_environment(root: Path, name: str) -> LaptopEnvironment:
