@@ -198,16 +198,17 @@ def sync(project: Path) -> None:
     shared = SHARED["folder"] / of_pyproject(project)
     with alone(shared):
         environment = shared / ".venv"
-        if not environment.exists():
+        if not (shared / "complete").exists():
             for name in ("pyproject.toml", "uv.lock"):
                 shutil.copyfile(project / name, shared / name)
             for command in (
-                ("uv", "venv", "--quiet", "--relocatable"),
+                ("uv", "venv", "--quiet", "--clear", "--relocatable"),
                 ("uv", "sync", "--quiet", "--locked", "--no-install-project"),
                 ("uv", "run", "--no-sync", "python", "-c", COMPILED),
             ):
                 result = run(*command, cwd=shared)
                 assert result.returncode == 0, result.stdout
+            (shared / "complete").touch()
     shutil.copytree(environment, project / ".venv", symlinks=True, copy_function=os.link)
     result = run("uv", "sync", cwd=project)
     assert result.returncode == 0, result.stdout

@@ -23,7 +23,8 @@ ROOM = "src/fraud_detection/problem"
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("problem", PROBLEMS[1:])
 def test_the_answer_decides_the_problem_and_nothing_else(problem: str, pattern: str, bake: Bake) -> None:
-    answers = {"deployment_pattern": pattern, "inference": "batch-and-realtime"}
+    # What the project is for is an answer as well, whose default tells of the sample problem.
+    answers = {"deployment_pattern": pattern, "inference": "batch-and-realtime", "description": "Tells who leaves."}
     default, other = files(bake(**answers)), files(bake(**answers, problem=problem))
     assert default.keys() == other.keys()
     changed = {name for name, content in default.items() if other[name] != content}

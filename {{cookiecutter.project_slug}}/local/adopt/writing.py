@@ -421,7 +421,7 @@ def sample(adopted: Adopted, profile: Profile) -> str:
 
     constants, steps = [], []
     if profile.hours:
-        constants.append(f"HOURS = {profile.hours}  # per mille of the rows, in UTC")
+        constants.append(f"# Per mille of the rows in each hour of the day, in UTC.\nHOURS = {profile.hours}")
     if profile.numbers:
         constants.append("# Values of the numbers at GRID, from the first to the ninety-ninth percentile.")
         quantiles = {number.name: number.quantiles for number in profile.numbers}
@@ -433,7 +433,7 @@ def sample(adopted: Adopted, profile: Profile) -> str:
         constants.append("# Values of the categories, and how frequent they are.")
         constants.append(f"SHARES = {_lines({c.name: c.shares for c in profile.categories})}")
     if nulls:
-        constants.append(f"NULLS = {_lines(nulls)}  # share of the rows without a value")
+        constants.append(f"# Share of the rows without a value.\nNULLS = {_lines(nulls)}")
     if profile.numbers or profile.moments or len(profile.label_quantiles) > 1:
         constants.insert(0, f"GRID = np.linspace({GRID[0]}, {GRID[-1]}, {len(GRID)})")
 
@@ -482,7 +482,7 @@ def sample(adopted: Adopted, profile: Profile) -> str:
     if adopted.classes:
         constants.append(f"CLASS_SHARES = {profile.class_shares}")
     elif len(profile.label_quantiles) > 1:
-        constants.append(f"LABEL_QUANTILES = {profile.label_quantiles}  # at GRID")
+        constants.append(f"# Values of the label at GRID.\nLABEL_QUANTILES = {profile.label_quantiles}")
     else:
         constants.append(f"RATE = {profile.label_quantiles[0]}  # share of the labels that are 1")
     decimals = any(number.type.startswith("decimal") for number in profile.numbers)

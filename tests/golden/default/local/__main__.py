@@ -56,14 +56,13 @@ def main() -> None:
 
     from .bundle import BundleError
     from .environment import open_environment
-    from .jobs import JobError, laptop
+    from .jobs import JobError
 
     opened = partial(open_environment, ROOT)
     try:
         if arguments.command == "run":
-            with laptop(ROOT) as machine:
-                parameters = dict(text.split("=", 1) for text in arguments.param)
-                machine.run(arguments.target, arguments.job, parameters)
+            parameters = dict(text.split("=", 1) for text in arguments.param)
+            opened(arguments.target).run(arguments.job, parameters)
         elif arguments.command == "lifecycle":
             from lifecycle.pattern import tell
             from lifecycle.story import play
@@ -73,8 +72,8 @@ def main() -> None:
             models.main(arguments.rest, opened, prog="python -m local models")
         else:
             print(models.status([opened(target) for target in models.TARGETS]))
-    except (BundleError, JobError, AssertionError) as error:  # the last one is a promise that the lifecycle saw broken
-        sys.exit(f"local: {error}")
+    except (BundleError, JobError, models.CommandError, AssertionError) as error:
+        sys.exit(f"local: {error}")  # an AssertionError is a promise that the lifecycle saw broken
 
 
 if __name__ == "__main__":
