@@ -61,7 +61,8 @@ def problems(answers):
         wrong = f"nothing of {answers['project_name']!r} can name a folder"
         yield "project_name", wrong, "letters or digits, or a project_slug as well"
     elif re.sub("-+", "-", slug) != SLUG_AS_SLUG or not re.fullmatch("[a-z0-9-]+", slug):
-        yield "project_slug", f"{slug!r} is not a folder and bundle name", "lower-case letters, digits and dashes"
+        advice = "lower-case letters, digits and dashes, such as " + (SLUG_AS_SLUG or "fraud-detection")
+        yield "project_slug", f"{slug!r} is not a folder and bundle name", advice
     if re.sub("_+", "_", package) != PACKAGE_AS_PACKAGE or not package:
         advice = "lower-case letters, digits and underscores, such as " + (PACKAGE_AS_PACKAGE or "fraud_detection")
         yield "package_name", f"{package!r} is not a Python package name, or another package has it", advice
@@ -85,7 +86,8 @@ def problems(answers):
             yield question, f"{answers[question]!r} is not a workspace address", "https:// and the host, without a path"
     for question in ("data_scientists_group", "model_approvers_group"):
         if not is_visible(answers[question]) or not GROUP.fullmatch(answers[question]):
-            yield question, f"{answers[question]!r} is not a group name", "the name of a group of your account"
+            advice = "the name of a group of your account, without quotes, backslashes, $, | and invisible characters"
+            yield question, f"{answers[question]!r} is not a group name", advice
     email = answers["notification_email"]
     if not is_visible(email) or not EMAIL.fullmatch(email) or "${" in email:
         yield "notification_email", f"{email!r} is not an address", "one like ml@example.com"
