@@ -1,6 +1,6 @@
 """The commands of this repository, on every system: sets up .venv, then runs one of them.
 
-    python tasks.py demo|test|lint|benchmark|render|golden
+    python tasks.py demo|test|test-fast|lint|benchmark|render|golden
 
 Needs Python 3.11 or newer and nothing else. The Makefile calls this file.
 """
@@ -69,6 +69,15 @@ def test(*arguments: str) -> None:
     run("pytest", "-n", str((os.cpu_count() or 1) + 1), *arguments)
 
 
+# What is seen in rendered files alone, without a command of the project.
+FAST = ("test_rendered", "test_questions", "test_patterns", "test_bundle", "test_golden")
+
+
+def test_fast(*arguments: str) -> None:
+    """Check the style, and in less than a minute what is rendered: for each commit."""
+    test("-m", "not slow", *(str(Path("tests", f"{name}.py")) for name in FAST), *arguments)
+
+
 def render(*answers: str) -> Path:
     """Render a project into build/, which is emptied first, and return its folder.
 
@@ -100,7 +109,7 @@ def golden() -> None:
     run(PYTHON, Path("tests", "golden_tree.py"))
 
 
-TASKS = {task.__name__: task for task in (demo, test, lint, benchmark, render, golden)}
+TASKS = {task.__name__.replace("_", "-"): task for task in (demo, test, test_fast, lint, benchmark, render, golden)}
 
 
 def main() -> None:

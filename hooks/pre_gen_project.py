@@ -1,24 +1,51 @@
 """Refuses answers that cannot work: each problem in one sentence, with what to type instead."""
 
 import json
-import keyword
 import re
 import sys
+import unicodedata
 
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
+# What answers are made into by themselves, see template_extensions.py.
+NAME_AS_SLUG = "{{ cookiecutter.project_name | as_slug }}"
+SLUG_AS_SLUG = "{{ cookiecutter.project_slug | as_slug }}"
+SLUG_AS_PACKAGE = "{{ cookiecutter.project_slug | as_package }}"
+PACKAGE_AS_PACKAGE = "{{ cookiecutter.package_name | as_package }}"
 
-# What the package must not be called: folders of the project, and packages that it imports.
-TAKEN_PACKAGES = {
-    *("cloudpickle", "databricks", "environments", "lifecycle", "local", "matplotlib", "mlflow", "models", "numpy"),
-    *("pandas", "pydantic", "pysail", "pyspark", "sklearn", "tests", "yaml"),
-    *sys.stdlib_module_names,
-}
 ENVIRONMENTS = ("dev", "staging", "prod")
-# Unity Catalog: up to 255 characters, no dots, spaces, slashes or control characters. Names are stored in lower case.
-UNITY_CATALOG_NAME = re.compile(r"[^\s./\\`'\"$\x00-\x1f\x7f]{1,255}")
-HOST = re.compile(r"https://[a-z0-9.-]+\.[a-z]+(:\d+)?/?|http://(localhost|127\.0\.0\.1)(:\d+)?/?")
+HOST = re.compile(r"https://[a-z0-9.-]+\.[a-z]+(:[0-9]+)?/?|http://(localhost|127\.0\.0\.1)(:[0-9]+)?/?")
+# Quotes, backslashes and `$` have a meaning in bundle files, `|` and backticks in the documentation.
+GROUP = re.compile(r"(?! )[^\"'`\\$|]+(?<! )")
 EMAIL = re.compile(r"[^@\s\"'\\]+@[^@\s\"'\\]+\.[^@\s\"'\\]+")
 QUARTZ_FIELD = re.compile(r"[A-Z0-9*?/,#LW-]+")
+# Characters that show nothing, besides those of the categories that Python takes for not printable.
+INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+
+
+def is_line(text):
+    """Tell whether a text is one line that reads in the order it is written. Emoji and Persian use both joiners."""
+    hidden = [letter for letter in text if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
+    return bool(text.strip()) and set(hidden) <= {"\u200c", "\u200d"}
+
+
+def is_visible(text):
+    return text.isprintable() and not INVISIBLE.search(text)
+
+
+def is_unity_catalog_name(text):
+    """Tell whether a text names an object of Unity Catalog, which stores names in lower case.
+
+    Letters of any script that is written from left to right: from right to left, `a.b.c` looks like another name.
+    """
+    return (
+        0 < len(text) <= 255
+        and text == text.lower()
+        and is_visible(text)
+        and all(letter in "-_" or unicodedata.category(letter)[0] in "LMN" for letter in text)
+        and not any(unicodedata.bidirectional(letter) in ("R", "AL", "AN") for letter in text)
+    )
 
 
 def problems(answers):
@@ -27,22 +54,24 @@ def problems(answers):
     for question, text in answers.items():
         if not question.startswith("_") and re.search(r"\{[#%{]", text):
             yield question, f"{text!r} holds Jinja code", "it without two braces, or a brace with % or #, in a row"
-    if not re.fullmatch(r"[a-z][a-z0-9-]{0,62}", slug):
-        yield "project_slug", f"{slug!r} is not a folder and bundle name", "lower-case letters, digits and dashes"
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", package) or keyword.iskeyword(package):
-        yield "package_name", f"{package!r} is not a Python package name", "lower-case letters, digits and underscores"
-    elif package in TAKEN_PACKAGES:
-        yield "package_name", f"{package!r} is the name of another package", f"another name, such as {package}_model"
     for question in ("project_name", "description"):
-        text = answers[question]
-        if not text.strip() or re.search(r"[\x00-\x1f\x7f]", text):
-            yield question, "it is empty or has a line break", "one line of text"
+        if not is_line(answers[question]):
+            yield question, "it is empty, or has a line break or an invisible character", "one line of text"
+    if not slug and not NAME_AS_SLUG and is_line(answers["project_name"]):
+        wrong = f"nothing of {answers['project_name']!r} can name a folder"
+        yield "project_name", wrong, "letters or digits, or a project_slug as well"
+    elif re.sub("-+", "-", slug) != SLUG_AS_SLUG or not re.fullmatch("[a-z0-9-]+", slug):
+        yield "project_slug", f"{slug!r} is not a folder and bundle name", "lower-case letters, digits and dashes"
+    if re.sub("_+", "_", package) != PACKAGE_AS_PACKAGE or not package:
+        advice = "lower-case letters, digits and underscores, such as " + (PACKAGE_AS_PACKAGE or "fraud_detection")
+        yield "package_name", f"{package!r} is not a Python package name, or another package has it", advice
     for question in (*(f"{name}_catalog" for name in ENVIRONMENTS), "schema_name", "model_name"):
-        if not UNITY_CATALOG_NAME.fullmatch(answers[question]) or answers[question] != answers[question].lower():
+        name = answers[question].replace("{target}", "target") if question == "schema_name" else answers[question]
+        if not is_unity_catalog_name(name):
             yield (
                 question,
                 f"{answers[question]!r} is not a name for Unity Catalog",
-                "lower-case text without dots, spaces, slashes or quotes, for example fraud_detection",
+                "lower-case text without dots, spaces and signs other than - and _, for example fraud_detection",
             )
     catalogs = [answers[f"{name}_catalog"] for name in ENVIRONMENTS]
     if len(set(catalogs)) < len(catalogs) and "{target}" not in answers["schema_name"]:
@@ -55,11 +84,12 @@ def problems(answers):
         if not HOST.fullmatch(answers[question]):
             yield question, f"{answers[question]!r} is not a workspace address", "https:// and the host, without a path"
     for question in ("data_scientists_group", "model_approvers_group"):
-        if not answers[question].strip() or re.search(r"[\"'\\$\x00-\x1f\x7f]", answers[question]):
+        if not is_visible(answers[question]) or not GROUP.fullmatch(answers[question]):
             yield question, f"{answers[question]!r} is not a group name", "the name of a group of your account"
-    if not EMAIL.fullmatch(answers["notification_email"]):
-        yield "notification_email", f"{answers['notification_email']!r} is not an address", "one like ml@example.com"
-    fields = answers["retraining_schedule"].split()
+    email = answers["notification_email"]
+    if not is_visible(email) or not EMAIL.fullmatch(email) or "${" in email:
+        yield "notification_email", f"{email!r} is not an address", "one like ml@example.com"
+    fields = re.split(" +", answers["retraining_schedule"])
     if not 6 <= len(fields) <= 7 or not all(map(QUARTZ_FIELD.fullmatch, fields)) or fields[3:6:2].count("?") != 1:
         yield (
             "retraining_schedule",
@@ -69,9 +99,20 @@ def problems(answers):
 
 
 def main():
-    found = list(problems(ANSWERS))
+    found = {question: f"{wrong}. Type {right}." for question, wrong, right in problems(ANSWERS)}
+    refused = set(found)
+    # An answer that follows from a bad one is nobody's mistake.
+    for question, source, derived in (
+        ("project_slug", "project_name", NAME_AS_SLUG),
+        ("package_name", "project_slug", SLUG_AS_PACKAGE),
+        ("schema_name", "package_name", ANSWERS["package_name"]),
+        ("model_name", "package_name", ANSWERS["package_name"] + "_model"),
+    ):
+        if source in refused and ANSWERS[question] == derived:
+            refused.add(question)
+            found.pop(question, None)
     if found:
-        lines = [f"  {question}: {wrong}. Type {right}." for question, wrong, right in found]
+        lines = [f"  {question}: {problem}" for question, problem in found.items()]
         sys.exit("\n".join(["These answers cannot work, so nothing was written:", *lines]))
 
 

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,13 @@ class Pipeline:
     artifacts: dict[str, dict[str, bytes]] = field(default_factory=dict)  # of this run: files by name
     result: Result = field(default_factory=Result)
     outputs: dict[str, dict[str, str]] = field(default_factory=dict)
+    stages: dict[str, Callable[[], None]] = field(default_factory=dict)
+
+    def again(self, stage: str) -> Result:
+        """Run a stage once more, after a run that has ended, and return what the run came to."""
+        self.result.log, self.result.summaries = "", []
+        self.stages[stage]()
+        return self.result
 
     def run(self, **given: str) -> Result:
         """Run the pipeline with these parameters, and return what it did."""
@@ -182,7 +190,8 @@ class Pipeline:
         before: list[str] = []
         for stage in stages:
             only(stage, "stage", "displayName", "dependsOn", "condition", "lockBehavior", "variables", "jobs")
-            self.stage(stage, names(stage.get("dependsOn", before)), variables)
+            self.stages[stage["stage"]] = partial(self.stage, stage, names(stage.get("dependsOn", before)), variables)
+            self.stages[stage["stage"]]()
             before = [stage["stage"]]
         return self.result
 

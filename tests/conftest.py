@@ -1,5 +1,6 @@
 """Fixtures that render projects with pytest-cookies, and how tests are spread over processes."""
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from http.server import ThreadingHTTPServer
@@ -8,7 +9,8 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from helpers import PATTERNS, ROOT
+from helpers import PATTERNS, ROOT, SHARED
+from product import compile_once, render
 from pytest_cookies.plugin import Cookies
 from real_cli import TokenOfTheJob
 from xdist.scheduler import LoadScopeScheduling
@@ -31,8 +33,24 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
     return Scheduling(config, log)
 
 
+# The files whose tests take longest come first, so that no process is left alone with one of them at the end.
+LONGEST = ("test_project", "test_apache_spark", "test_workspaces", "test_product", "test_inference", "test_faults")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.option.template = str(ROOT)  # wherever pytest was started
+    compile_once()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tell the helpers which folder the processes of this test run share."""
+    own = tmp_path_factory.getbasetemp()
+    SHARED["folder"] = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session")
@@ -49,14 +67,17 @@ def bake_anew(cookies_session: Cookies) -> Bake:
 
 
 @pytest.fixture(scope="session")
-def bake(bake_anew: Bake) -> Bake:
-    """Return a function that renders a project for all tests of this process: they only read it."""
+def bake(tmp_path_factory: pytest.TempPathFactory) -> Bake:
+    """Return a function that renders a project for all tests of this process: they only read it.
+
+    It is rendered in process, which is faster. test_product.py sees to it that the command renders the same.
+    """
     rendered: dict[tuple[tuple[str, str], ...], Path] = {}
 
     def bake_once(**answers: str) -> Path:
         key = tuple(sorted(answers.items()))
         if key not in rendered:
-            rendered[key] = bake_anew(**answers)
+            rendered[key] = render(answers, tmp_path_factory.mktemp("rendered"))
         return rendered[key]
 
     return bake_once

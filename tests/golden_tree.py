@@ -1,4 +1,4 @@
-"""What users get, kept under tests/golden: the default project, and what each other answer changes in it.
+"""What users get, kept under tests/golden: the default project, and what each other answer changes.
 
     python tasks.py golden
 
@@ -16,10 +16,14 @@ from product import OPTIONS, answers, render
 
 GOLDEN = ROOT / "tests" / "golden"
 DEFAULT = {option: chosen[0] for option, chosen in OPTIONS.items()}
+# Answers that are held against the one which they resemble most; the others against the default.
+AGAINST = {"hybrid": "deploy-model", "batch-and-realtime": "realtime"}
 
 
 def golden(scratch: Path) -> dict[str, str]:
     """Return what tests/golden should hold, by path: `default/<file>`, and `<question>-<answer>.diff`.
+
+    An answer that is held against another one than the default says so: `<question>-<answer>-against-<answer>.diff`.
 
     Args:
         scratch: an empty folder to render in.
@@ -27,9 +31,12 @@ def golden(scratch: Path) -> dict[str, str]:
     default = tree(DEFAULT, scratch / "default")
     kept = {f"default/{name}": text for name, text in default.items()}
     for option, chosen in OPTIONS.items():
+        trees = {chosen[0]: default}
         for answer in chosen[1:]:
-            other = tree(DEFAULT | {option: answer}, scratch / f"{option}-{answer}")
-            kept[f"{option}-{answer}.diff"] = "".join(difference(default, other))
+            trees[answer] = tree(DEFAULT | {option: answer}, scratch / f"{option}-{answer}")
+            before = AGAINST.get(answer, chosen[0])
+            chained = f"-against-{before}" if answer in AGAINST else ""
+            kept[f"{option}-{answer}{chained}.diff"] = "".join(difference(before, trees[before], trees[answer]))
     return kept
 
 
@@ -38,15 +45,15 @@ def tree(combination: dict[str, str], folder: Path) -> dict[str, str]:
     return {name: content.decode("utf-8") for name, content in files(render(answers(combination), folder)).items()}
 
 
-def difference(default: dict[str, str], other: dict[str, str]) -> Iterator[str]:
-    """Yield a unified diff of two projects. Of a file that the other one lacks it gives the name alone."""
-    for name in sorted(default.keys() | other.keys()):
+def difference(answer: str, one: dict[str, str], other: dict[str, str]) -> Iterator[str]:
+    """Yield a unified diff of one project, that of `answer`, and another. Of a file that is gone it gives the name."""
+    for name in sorted(one.keys() | other.keys()):
         if name not in other:
-            yield f"Only in default: {name}\n"
+            yield f"Only in {answer}: {name}\n"
             continue
-        before = default.get(name, "").splitlines(keepends=True)
+        before = one.get(name, "").splitlines(keepends=True)
         yield from difflib.unified_diff(
-            before, other[name].splitlines(keepends=True), name if name in default else "/dev/null", name, n=1
+            before, other[name].splitlines(keepends=True), name if name in one else "/dev/null", name, n=1
         )
 
 

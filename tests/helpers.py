@@ -1,5 +1,7 @@
 """What the tests share: the template's questions, the combinations that are rendered, and how a project is read."""
 
+import contextlib
+import hashlib
 import importlib.util
 import json
 import os
@@ -7,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from itertools import cycle, product
@@ -15,9 +18,12 @@ from types import ModuleType
 from typing import Any
 from zipfile import ZipFile
 
-import jinja2
 import pytest
 import yaml
+from cookiecutter.utils import create_env_with_context
+
+# libyaml is ten times as fast. The reader of a rendered project, which is imported here, gets it as well.
+yaml.SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # type: ignore[misc]
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))  # where the commands of cookiecutter and cruft find the extension of the template
@@ -40,9 +46,12 @@ COMBINATIONS = [
     {"deployment_pattern": pattern, "ci_provider": ci, "cloud": cloud}
     for (pattern, ci), cloud in zip(product(PATTERNS, CHOICES["ci_provider"]), cycle(CHOICES["cloud"]), strict=False)
 ] + [
-    {"deployment_pattern": pattern, "ci_provider": ci, "inference": inference}
-    for (inference, pattern), ci in zip(
-        product(CHOICES["inference"][1:], PATTERNS), cycle(CHOICES["ci_provider"]), strict=False
+    {"deployment_pattern": pattern, "ci_provider": ci, "inference": inference, "problem": problem}
+    for (inference, pattern), ci, problem in zip(
+        product(CHOICES["inference"][1:], PATTERNS),
+        cycle(CHOICES["ci_provider"]),
+        cycle(CHOICES["problem"][1:]),
+        strict=False,
     )
 ]
 every_combination = pytest.mark.parametrize("answers", [case(**answers) for answers in COMBINATIONS])
@@ -51,6 +60,11 @@ every_inference = pytest.mark.parametrize("inference", CHOICES["inference"], ids
 every_target = pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"target:{target}")
 
 
+# Where the processes of this test run share what is expensive to make: conftest.py says where that is.
+SHARED: dict[str, Path] = {}
+
+# The record of a rendering names every answer and the commit of the template, so no two projects have the same.
+RECORD = ".cruft.json"
 # What tools leave in a working copy of the template. Git ignores it, so it reaches nobody's project.
 CACHES = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 
@@ -64,11 +78,11 @@ YAMLLINT = [
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Return the content of every file below `folder`, by its path with forward slashes."""
+    """Return the content of every file below `folder` but its record, by its path with forward slashes."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not CACHES & set(path.parts)
+        if path.is_file() and path != folder / RECORD and not CACHES & set(path.parts)
     }
 
 
@@ -109,16 +123,21 @@ def strings(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
 def render_hook(name: str, answers: dict[str, Any]) -> str:
     """Return the source of a hook, with the answers that cookiecutter would hand to it."""
     source = (ROOT / "hooks" / name).read_text(encoding="utf-8")
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    environment = create_env_with_context({"cookiecutter": answers})
     return environment.from_string(source).render(cookiecutter=answers)
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
     """Return the environment for a command in a project: no virtual environment and no Databricks settings of ours."""
-    ours = re.compile(r"VIRTUAL_ENV|PYTHONPATH|PYTEST_.*|DATABRICKS_.*|BUNDLE_.*|MLFLOW_.*|SPARK_.*|UV_PROJECT.*")
+    ours = re.compile(
+        r"VIRTUAL_ENV|PYTHONPATH|PYTEST_.*|DATABRICKS_.*|BUNDLE_.*|MLFLOW_.*|SPARK_.*|UV_PROJECT.*"
+        # A program compiles MLflow anew at each start without it: 8 s of processor time instead of 4 s.
+        r"|PYTHONDONTWRITEBYTECODE"
+    )
     inherited = {name: value for name, value in os.environ.items() if not ours.fullmatch(name)}
     patient = {"UV_HTTP_TIMEOUT": "180", "UV_HTTP_RETRIES": "10"}  # several projects ask the registry at once
-    return patient | inherited | {"UV_PYTHON_DOWNLOADS": "never"} | variables
+    one_thread = {"OMP_NUM_THREADS": "1"}  # of scikit-learn: more would only wait for each other on small data
+    return patient | inherited | one_thread | {"UV_PYTHON_DOWNLOADS": "never"} | variables
 
 
 def need(*programs: str, unix: str = "") -> None:
@@ -152,11 +171,82 @@ def run(*command: str | Path, cwd: Path, timeout: float = 600, **variables: str)
 
 
 def lock(project: Path, *arguments: str, **variables: str) -> None:
-    """Write the lock file of a project, as `uv sync` does; skip the test where no package registry can be reached."""
+    """Write the lock file of a project, as `uv sync` does; skip the test where no package registry can be reached.
+
+    Without arguments, projects with the same pyproject.toml get the same file: uv need not ask the registry again.
+    """
+    file, kept = project / "uv.lock", SHARED["folder"] / f"{of_pyproject(project)}.lock"
+    asked = bool(arguments or variables)
+    if not asked and kept.exists() and not file.exists():
+        shutil.copyfile(kept, file)
     result = run("uv", "lock", *arguments, cwd=project, **variables)
     if re.search("error sending request|dns error|Failed to fetch", result.stdout):
         pytest.skip("no package registry can be reached")
     assert result.returncode == 0, result.stdout
+    if not asked and not kept.exists():
+        mine = kept.with_suffix(f".{os.getpid()}")
+        shutil.copyfile(file, mine)
+        mine.replace(kept)
+
+
+def sync(project: Path) -> None:
+    """Do what `uv sync` does in a project, with packages that are linked into place and compiled already.
+
+    Projects with the same pyproject.toml share them. A test may install others, which changes no file in place.
+    """
+    lock(project)
+    shared = SHARED["folder"] / of_pyproject(project)
+    with alone(shared):
+        environment = shared / ".venv"
+        if not (shared / "complete").exists():
+            for name in ("pyproject.toml", "uv.lock"):
+                shutil.copyfile(project / name, shared / name)
+            for command in (
+                ("uv", "venv", "--quiet", "--clear", "--relocatable"),
+                ("uv", "sync", "--quiet", "--locked", "--no-install-project"),
+                ("uv", "run", "--no-sync", "python", "-c", COMPILED),
+            ):
+                result = run(*command, cwd=shared)
+                assert result.returncode == 0, result.stdout
+            (shared / "complete").touch()
+    shutil.copytree(environment, project / ".venv", symlinks=True, copy_function=os.link)
+    result = run("uv", "sync", cwd=project)
+    assert result.returncode == 0, result.stdout
+
+
+# What programs of a rendered project import.
+COMPILED = """\
+import matplotlib.pyplot, mlflow.pyfunc, mlflow.server, mlflow.sklearn, pyspark.sql.connect.session, pytest
+import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store, sklearn.ensemble
+"""
+
+
+def of_pyproject(project: Path) -> str:
+    """Return a name for what a project asks uv for."""
+    return hashlib.sha256((project / "pyproject.toml").read_bytes()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Make `folder`, and let only one process of the test run at a time do what follows.
+
+    Raises:
+        TimeoutError: if that takes another one more than ten minutes.
+    """
+    folder.mkdir(exist_ok=True)
+    busy, latest = folder / "busy", time.monotonic() + 600
+    while True:
+        try:
+            busy.mkdir()
+            break
+        except FileExistsError:
+            if time.monotonic() > latest:
+                raise TimeoutError(f"another process is still busy in {folder}") from None
+            time.sleep(0.1)
+    try:
+        yield
+    finally:
+        busy.rmdir()
 
 
 def commit(project: Path) -> str:

@@ -32,8 +32,8 @@ def combinations() -> list[dict[str, str]]:
     return [dict(zip(OPTIONS, chosen, strict=True)) for chosen in product(*OPTIONS.values())]
 
 
-# Answers that change words in files, and no files.
-WORDING = ("cloud", *TOGETHER)
+# Answers that change what files say, and not which there are.
+WORDING = ("problem", "cloud", *TOGETHER)
 
 
 def part_of_combinations() -> list[dict[str, str]]:

@@ -21,6 +21,7 @@ from mlflow.tracking import MlflowClient
 from sklearn.linear_model import LogisticRegression
 
 from local.engine import environment, open_session, spark_server
+from PACKAGE import models
 from PACKAGE.platform import config, registry, tables
 from PACKAGE.platform.registry import RegistryError
 from PACKAGE.tasks import activate, approval, features, receive, sample_data, train, validate
@@ -448,8 +449,8 @@ def test_carried_over_between_two_registries(tmp_path, values: dict[str, str], m
         client.create_registered_model(model)
         with pytest.raises(RegistryError, match="another metastore"):
             take(model, "", SOURCE, "2")
-        first = receive.carry_over(source, target, "2")
-        assert receive.carry_over(source, target, "2") == first
+        first = models.carry_over(source, target, "2")
+        assert models.carry_over(source, target, "2") == first
         client = target.connect()
         tags = client.get_model_version(model, first).tags
         assert (tags["source_model"], tags["source_version"], tags["environment"]) == (SOURCE, "2", "staging")

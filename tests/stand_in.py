@@ -30,7 +30,16 @@ EVIDENCE = "e5" * 32  # the sum over what `models show` prints
 # Does harm wherever a shell reads it as its own text.
 INJECTION = "';\"; touch $HOME/hacked; $(touch $HOME/hacked) `touch $HOME/hacked`"
 # The part of the environment that is noted: who logs in, and what the bundle is told.
-NOTED = ("DATABRICKS_", "BUNDLE_VAR_", "SYSTEM_ACCESSTOKEN", "GH_", "GITHUB_JOB")
+NOTED = ("DATABRICKS_", "BUNDLE_VAR_", "SYSTEM_ACCESSTOKEN", "GH_", "GITHUB_JOB", "GITHUB_WORKFLOW")
+
+
+def normal(line: str) -> str:
+    """Return a call as it counts: without the `uv run` before `models`, and with its options in one order.
+
+    People name the environment that a model comes from, pipelines leave that to the bundle.
+    """
+    name, *options = re.sub("^uv run (--locked )?(--no-default-groups )?(?=models )", "", line).split(" --")
+    return " --".join([name, *sorted(option for option in options if not option.startswith("source "))])
 
 
 @dataclass
@@ -40,6 +49,10 @@ class Call:
     line: str
     environment: dict[str, str]
     input: str
+
+    @property
+    def command(self) -> str:
+        return normal(self.line)
 
 
 @dataclass
@@ -74,6 +87,15 @@ class StandIns:
     def fail(self, part: str) -> None:
         """Let every call that holds `part` fail, and no other."""
         (self.here / "fails").write_text(part, encoding="utf-8")
+
+    def fail_at(self, command: str) -> None:
+        """Let this command fail, and no other."""
+        (self.here / "fails_at").write_text(normal(command), encoding="utf-8")
+
+    def mend(self) -> None:
+        """Let nothing fail any more."""
+        for name in ("fails", "fails_at"):
+            (self.here / name).unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Forget the calls so far."""
@@ -142,7 +164,10 @@ def main() -> None:
         pass_on(real[name], arguments)  # the wheel, and what it holds
     note(here, line, arguments)
     print(f"{name} was called", file=sys.stderr)  # as programs talk there, which no pipeline may take for an answer
-    if (here / "fails").exists() and (here / "fails").read_text(encoding="utf-8") in line:
+    parts, commands = (
+        [path.read_text(encoding="utf-8")] if path.exists() else [] for path in (here / "fails", here / "fails_at")
+    )
+    if normal(line) in commands or any(part in line for part in parts):
         sys.exit(f"{line} fails, as the test wants")
     for answer in (here / "answers").iterdir():
         if unquote(answer.name) in f"{line}\n":

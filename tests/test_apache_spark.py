@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import Bake
 from deltalake import DeltaTable
-from helpers import need, run
+from helpers import need, run, sync
 
 PLUGIN = Path(__file__).with_name("apache_spark.py")
 # Serverless environment 5 and runtime 18 LTS have Spark 4.1, which runs on Java 17 and 21.
@@ -44,8 +44,8 @@ def test_tables_on_spark_hold_the_rows_that_they_hold_on_sail(bake_anew: Bake, a
     text = fixtures.read_text(encoding="utf-8")
     # The only catalog of Delta's own that Spark has.
     fixtures.write_text(text.replace('CATALOG = "test-catalog"', 'CATALOG = "spark_catalog"'), encoding="utf-8")
+    sync(project)
     for command in (
-        ("uv", "sync"),
         (*SAIL.split(), "--basetemp=sail", PIPELINE),
         (*SPARK.split(), "-p", "apache_spark", "--basetemp=spark", *TABLE_CODE, PIPELINE),
     ):

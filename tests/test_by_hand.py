@@ -1,6 +1,6 @@
-"""Releases without a CI/CD system: `release.py` and the commands of the documents, with stand-ins.
+"""Releases without a CI/CD system: `release.py` and the commands of the documents.
 
-Stand-ins note the calls of `databricks` and `uv`; git is real, with a repository on this machine as its host.
+What a release calls is the same with every provider: see test_releases.py.
 """
 
 import json
@@ -8,19 +8,16 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from by_hand import Desk, put_on_desk, with_host
 from conftest import Bake
-from helpers import clean_environment, commit, every_pattern, lock, run
-from real_cli import check_workspace, hosted_answers, needs_cli, real_programs
-from stand_in import EVIDENCE, StandIns, put_program
+from helpers import commit, every_pattern, run
+from stand_in import EVIDENCE, put_program
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not on the PATH")
 
@@ -28,97 +25,10 @@ RECEIVING = ("deploy-model", "hybrid")
 CODE = ("code", "v1.2.0")
 
 
-@dataclass
-class Desk(StandIns):
-    """A project on somebody's machine."""
-
-    project: Path
-    token: str = ""
-
-    def environment(self) -> dict[str, str]:
-        identity = {
-            f"GIT_{role}_{what}": "ada@example.com" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
-        }
-        login = {"DATABRICKS_TOKEN": self.token, "DATABRICKS_CACHE_ENABLED": "false"} if self.token else {}
-        return clean_environment(PATH=self.path, TMPDIR=str(self.place), TEMP=str(self.place), **identity, **login)
-
-    @property
-    def place(self) -> Path:
-        """Where temporary folders are made."""
-        (self.here / "temporary").mkdir(exist_ok=True)
-        return self.here / "temporary"
-
-    def start(self, *command: str, answer: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a command in the project; `answer` is what is typed when it asks."""
-        environment = self.environment()
-        program = shutil.which(command[0], path=environment["PATH"]) or command[0]
-        return subprocess.run(
-            [program, *command[1:]],
-            cwd=self.project,
-            env=environment,
-            input=answer,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-        )
-
-    def release_while(self, attack: Callable[[], object], *arguments: str, **variables: str) -> tuple[int, str]:
-        """Release, do something while the command waits for an approval, and then approve."""
-        with subprocess.Popen(
-            [sys.executable, "-u", "release.py", *arguments],
-            cwd=self.project,
-            env=self.environment() | variables,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as release:
-            assert release.stdin is not None and release.stdout is not None
-            said = ""
-            while "Approved by (" not in said and (character := release.stdout.read(1)):
-                said += character
-            attack()
-            rest, _ = release.communicate("Ada Example\n", timeout=120)
-        return release.returncode, said + rest
-
-    def release(self, *arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:
-        self.forget()
-        return self.start(sys.executable, "release.py", *arguments, answer=answer)
-
-    def tags(self, *where: str) -> str:
-        return run("git", *where, "tag", "--list", cwd=self.project).stdout.strip()
-
-
 @pytest.fixture
 def desk(bake: Bake, tmp_path: Path, pattern: str) -> Desk:
     """A project of the pattern, on the branch main, without a git host."""
-    return desk_with(bake(deployment_pattern=pattern, ci_provider="none"), tmp_path, {})
-
-
-def desk_with(rendered: Path, tmp_path: Path, real: dict[str, str], token: str = "") -> Desk:
-    """Return a desk with a copy of a project, whose stand-ins pass calls on to the programs in `real`."""
-    project = tmp_path / "project"
-    shutil.copytree(rendered, project)
-    commit(project)
-    assert run("git", "branch", "--move", "main", cwd=project).returncode == 0
-    desk = Desk(tmp_path, project, token)
-    desk.put("databricks", "uv", real=real)
-    return desk
-
-
-def with_host(desk: Desk) -> Path:
-    """Give the project a git host, and return its repository there."""
-    host = desk.project.parent / "host.git"
-    for arguments in (
-        ("clone", "--quiet", "--bare", desk.project, host),
-        ("remote", "add", "origin", host),
-        ("fetch", "--quiet", "origin"),
-        ("branch", "--set-upstream-to", "origin/main"),
-    ):
-        result = run("git", *arguments, cwd=desk.project)
-        assert result.returncode == 0, result.stdout
-    return host
+    return put_on_desk(bake(deployment_pattern=pattern, ci_provider="none"), tmp_path)
 
 
 def code_release(pattern: str) -> list[str]:
@@ -153,30 +63,30 @@ def model_release(pattern: str, version: str, number: str) -> list[str]:
 
 @every_pattern
 def test_code_goes_through_staging_to_prod(desk: Desk, pattern: str) -> None:
-    result = desk.release(*CODE, answer="Ada Example\n")
+    result = desk.type(*CODE, answer="Ada Example\n")
     assert result.returncode == 0, result.stdout
     assert desk.lines() == code_release(pattern)
     (prod,) = [call for call in desk.calls if "deploy --target prod" in call.line]
     assert prod.environment["BUNDLE_VAR_code_approved_by"] == "Ada Example (v1.2.0)"
     assert desk.tags() == "v1.2.0"
     # Again: a repeated release ends like one that went through.
-    assert desk.release(*CODE, "--approved-by", "Ada Example").returncode == 0
+    assert desk.type(*CODE, "--approved-by", "Ada Example").returncode == 0
     assert desk.lines() == code_release(pattern)
 
 
-@every_pattern
+@pytest.mark.parametrize("pattern", ["deploy-model"])
 def test_without_a_version_code_ends_in_staging(desk: Desk, pattern: str) -> None:
-    result = desk.release("code")
+    result = desk.type("code")
     assert result.returncode == 0, result.stdout
     whole = code_release(pattern)
     assert desk.lines() == whole[: whole.index("databricks bundle plan --target prod")]
     assert desk.tags() == ""
 
 
-@every_pattern
+@pytest.mark.parametrize("pattern", ["deploy-model"])
 def test_without_an_approval_prod_stays_as_it_is(desk: Desk, pattern: str) -> None:
     for answer in ("", "\n", "   \n"):
-        result = desk.release(*CODE, answer=answer)
+        result = desk.type(*CODE, answer=answer)
         assert result.returncode == 1
         assert "release: The release of v1.2.0, commit " in result.stdout
         assert " to prod was not approved, and prod was not changed." in result.stdout
@@ -185,12 +95,12 @@ def test_without_an_approval_prod_stays_as_it_is(desk: Desk, pattern: str) -> No
     assert run("git", "status", "--porcelain", cwd=desk.project).stdout == ""
 
 
-@every_pattern
+@pytest.mark.parametrize("pattern", ["deploy-model"])
 def test_the_first_failure_ends_a_code_release(desk: Desk, pattern: str) -> None:
     whole = code_release(pattern)
     for number, line in enumerate(whole):
         desk.fail(line)
-        result = desk.release(*CODE, answer="Ada Example\n")
+        result = desk.type(*CODE, answer="Ada Example\n")
         assert result.returncode == 1
         assert desk.lines() == whole[: number + 1]
         # A failure in prod says what to do next.
@@ -202,7 +112,7 @@ def test_the_first_failure_ends_a_code_release(desk: Desk, pattern: str) -> None
 @pytest.mark.parametrize("pattern", ["deploy-model"])
 def test_only_a_clean_commit_of_main_is_released(desk: Desk) -> None:
     def refused(*arguments: str) -> str:
-        result = desk.release(*arguments, answer="Ada Example\n")
+        result = desk.type(*arguments, answer="Ada Example\n")
         assert result.returncode == 1 and desk.lines() == []
         return result.stdout
 
@@ -214,11 +124,11 @@ def test_only_a_clean_commit_of_main_is_released(desk: Desk) -> None:
     assert run("git", "push", "--quiet", "origin", "main", cwd=desk.project).returncode == 0
     assert run("git", "tag", "v1.1.0", "HEAD~1", cwd=desk.project).returncode == 0
     assert "v1.1.0 names another commit" in refused("code", "v1.1.0")
-    assert desk.release(*CODE, answer="Ada Example\n").returncode == 0
+    assert desk.type(*CODE, answer="Ada Example\n").returncode == 0
     assert desk.tags(f"--git-dir={host}") == "v1.2.0"
     # An older release is the way back.
     assert run("git", "switch", "--quiet", "--detach", "v1.1.0", cwd=desk.project).returncode == 0
-    assert desk.release("code", "v1.1.0", answer="Ada Example\n").returncode == 0
+    assert desk.type("code", "v1.1.0", answer="Ada Example\n").returncode == 0
 
     assert run("git", "remote", "remove", "origin", cwd=desk.project).returncode == 0
     assert run("git", "switch", "--quiet", "--create", "feature", cwd=desk.project).returncode == 0
@@ -307,7 +217,7 @@ def test_a_tag_that_somebody_else_gave_meanwhile_ends_the_release(
 def test_nothing_is_left_of_the_checkout(desk: Desk) -> None:
     for line in ("bundle summary", "uv run pytest", "no call"):
         desk.fail(line)
-        desk.release(*CODE, "--approved-by", "Ada Example")
+        desk.type(*CODE, "--approved-by", "Ada Example")
         assert not list(desk.place.glob("release-*"))
         assert len(run("git", "worktree", "list", cwd=desk.project).stdout.splitlines()) == 1
 
@@ -321,38 +231,31 @@ def test_what_logs_in_stays_out_of_git(desk: Desk) -> None:
 
 @pytest.mark.parametrize("pattern", RECEIVING)
 def test_a_model_goes_to_prod_and_no_code_with_it(desk: Desk, pattern: str) -> None:
-    result = desk.release("model", "--reason", "better", answer="Ada Example\n")
+    result = desk.type("model", "--reason", "better", answer="Ada Example\n")
     assert result.returncode == 0, result.stdout
     assert desk.lines() == model_release(pattern, "champion", "12")
-    assert desk.release("model", "--version", "5", "--reason", "better", "--approved-by", "Ada Example").returncode == 0
+    assert desk.type("model", "--version", "5", "--reason", "better", "--approved-by", "Ada Example").returncode == 0
     assert desk.lines() == model_release(pattern, "5", "12" if pattern == "deploy-model" else "5")
 
 
 @pytest.mark.parametrize("pattern", RECEIVING)
 def test_a_model_stops_at_the_first_failure_and_without_an_approval(desk: Desk, pattern: str) -> None:
     whole = model_release(pattern, "champion", "12")
-    result = desk.release("model")
+    result = desk.type("model")
     assert result.returncode == 1 and desk.lines() == whole[:-1]
     assert "was not approved, and prod was not changed" in result.stdout
     for number, line in enumerate(whole):
         if sum(line in other for other in whole) > 1:
             continue  # the one that is longer fails as well, and earlier
         desk.fail(line)
-        result = desk.release("model", "--reason", "better", answer="Ada Example\n")
+        result = desk.type("model", "--reason", "better", answer="Ada Example\n")
         assert result.returncode == 1 and desk.lines() == whole[: number + 1]
         assert ("docs/promotion.md says what to do" in result.stdout) == (number == len(whole) - 1)
 
 
-@pytest.mark.parametrize("pattern", ["deploy-model"])
-def test_the_model_of_somebody_else_can_be_released(desk: Desk) -> None:
-    desk.release("model", "--source-model", "dev.dev_ada_s.dev_ada_m", "--approved-by", "Ada Example")
-    accepted = "uv run models promote --target staging --source-model dev.dev_ada_s.dev_ada_m --version champion"
-    assert desk.lines()[0] == accepted
-
-
 @pytest.mark.parametrize("pattern", ["deploy-code"])
 def test_there_is_no_model_release_where_prod_trains(desk: Desk) -> None:
-    result = desk.release("model")
+    result = desk.type("model")
     assert result.returncode == 2 and "invalid choice: 'model'" in result.stdout
 
 
@@ -362,21 +265,7 @@ def test_the_command_is_clean_and_explains_itself(desk: Desk, pattern: str) -> N
         result = run(sys.executable, "-m", "ruff", *check, "release.py", cwd=desk.project)
         assert result.returncode == 0, result.stdout
     for command in ("code", "model") if pattern in RECEIVING else ("code",):
-        assert "--approved-by NAME" in desk.release(command, "--help").stdout
-
-
-@pytest.mark.slow
-@needs_cli
-@every_pattern
-def test_a_release_with_the_cli(bake_anew: Bake, tmp_path: Path, pattern: str) -> None:
-    """The CLI validates, plans, deploys what was built once, and starts the integration test."""
-    rendered = bake_anew(deployment_pattern=pattern, ci_provider="none", **hosted_answers())
-    lock(rendered)
-    desk = desk_with(rendered, tmp_path, real_programs(), f"token-{uuid.uuid4().hex}")
-    result = desk.release(*CODE, answer="Ada Example\n")
-    assert result.returncode == 0, result.stdout
-    assert desk.lines() == [line for line in code_release(pattern) if line != "uv build --wheel"]  # which is passed on
-    check_workspace(rendered.name, pattern, desk.lines(), "Ada Example (v1.2.0)", desk.token)
+        assert "--approved-by NAME" in desk.type(command, "--help").stdout
 
 
 def commands(project: Path, document: str, heading: str) -> list[list[str]]:

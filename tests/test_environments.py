@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Bake
-from helpers import PATTERNS, TARGETS, clean_environment, need, run
+from helpers import PATTERNS, SHARED, TARGETS, alone, clean_environment, need, run
 from services import ACCOUNT, TOKEN, AzureDevOps, GitHub, GitLab, Services, State
 from stand_in import put_program
 
@@ -51,14 +51,17 @@ PROVIDERS = {
 
 
 @pytest.fixture(scope="session")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def python() -> Path:
     """A Python with the packages that the command needs: fewer, and so faster, than those of a whole project."""
-    folder = tmp_path_factory.mktemp("python")
-    assert run("uv", "venv", "--quiet", folder / "venv", cwd=folder).returncode == 0
+    folder = SHARED["folder"] / "python"
     interpreter = folder / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    installed = run("uv", "pip", "install", "--quiet", "--python", interpreter, *PACKAGES, cwd=folder)
-    if installed.returncode:
-        pytest.skip(f"no package registry can be reached: {installed.stdout}")
+    with alone(folder):
+        if not (folder / "installed").exists():
+            assert run("uv", "venv", "--quiet", "--clear", folder / "venv", cwd=folder).returncode == 0
+            installed = run("uv", "pip", "install", "--quiet", "--python", interpreter, *PACKAGES, cwd=folder)
+            if installed.returncode:
+                pytest.skip(f"no package registry can be reached: {installed.stdout}")
+            (folder / "installed").touch()
     return interpreter
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Bake
-from helpers import run
+from helpers import run, sync
 
 LEAST = {"promotion_faults": 25, "interleavings": 4}  # tests in each file
 
@@ -17,7 +17,7 @@ def test_promotions_under_faults_and_attacks(bake_anew: Bake) -> None:
     for name in LEAST:
         text = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8").replace("PACKAGE", "fraud_detection")
         (project / "tests" / "integration" / f"test_{name}.py").write_text(text, encoding="utf-8")
-    assert run("uv", "sync", cwd=project).returncode == 0
+    sync(project)
     for name, least in LEAST.items():
         command = f"uv run --with greenlet pytest -q tests/integration/test_{name}.py"
         result = run(*command.split(), cwd=project, timeout=1200)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import Bake
 from deltalake import DeltaTable
-from helpers import CHOICES, TARGETS, commit, every_inference, every_pattern, files, load_bundle, run
+from helpers import CHOICES, TARGETS, commit, every_inference, every_pattern, files, load_bundle, run, sync
 
 TASKS = {
     "batch": {"predict": "features"},
@@ -87,7 +87,8 @@ def checked(bake_anew: Bake, **answers: str) -> Path:
     """Render a project, and see to it that its style is clean and its own tests pass."""
     project = bake_anew(**answers)
     commit(project)
-    for command in ("uv sync", "uv run ruff check", "uv run ruff format --check", "uv run mypy", "uv run pytest -q"):
+    sync(project)
+    for command in ("uv run ruff check", "uv run ruff format --check", "uv run mypy", "uv run pytest -q"):
         result = run(*command.split(), cwd=project, timeout=1500)
         assert result.returncode == 0, f"{command}\n{result.stdout[-6000:]}"
     passed = re.search(r"(\d+) passed", result.stdout)

@@ -57,9 +57,9 @@ class Rendered:
 
 def expected_files(combination: dict[str, str]) -> set[str]:
     ci = combination["ci_provider"]
-    found = {name for name in DEFAULT_FILES.split() if not name.startswith(CI_FILES["github-actions"])}
+    found = {name for name in DEFAULT_FILES if not name.startswith(CI_FILES["github-actions"])}
     if ci == "github-actions":
-        found |= {name for name in DEFAULT_FILES.split() if name.startswith(CI_FILES[ci])}
+        found |= {name for name in DEFAULT_FILES if name.startswith(CI_FILES[ci])}
     if ci == "none":
         found -= {"docs/cicd-setup.md"}
     if ci in ("none", "azure-devops"):  # they read no file CODEOWNERS
@@ -90,38 +90,36 @@ def code_problems(project: Path, resources: dict[str, dict[str, Any]]) -> list[s
     (package,) = (path.parent for path in project.glob("src/*/__init__.py"))
     for target, found in resources.items():
         for key, job in found["jobs"].items():
+            given = {parameter["name"] for parameter in job["parameters"]}
+            taken: set[str] = set()
             for task in job["tasks"]:
                 if wheel := task.get("python_wheel_task"):
                     name = wheel["entry_point"]
                     used.add(name)
                     if entry_points.get(name) != f"{package.name}.{name}:main":
                         problems.append(f"{target} {key}: pyproject.toml has no entry point {name}")
-                    elif wheel["named_parameters"].keys() != parameters_of(package / f"{name}.py"):
+                        continue
+                    # Databricks hands the parameters of the job to each task that has named ones itself.
+                    own, needed = wheel["named_parameters"].keys(), parameters_of(package / f"{name}.py")
+                    taken |= needed
+                    if not own or not own <= needed <= own | given:
                         problems.append(f"{target} {key}: parameters of {name} differ from its function's")
                 if call := task.get("run_job_task"):
                     called = list(found["jobs"].values())[call["job_id"] - 1]  # a number, see `declared`
                     # Databricks adds the parameters of the job itself.
-                    handed = call["job_parameters"].keys() | {parameter["name"] for parameter in job["parameters"]}
+                    handed = call["job_parameters"].keys() | given
                     unknown = handed - {parameter["name"] for parameter in called["parameters"]}
                     problems += [f"{target} {key}.{task['task_key']}: {name} is not declared" for name in unknown]
-            given = {parameter["name"] for parameter in job["parameters"]}
             asked = set(re.findall(r"\{\{job\.parameters\.(\w+)\}\}", " ".join(text for _, text in strings(job))))
-            # Databricks sets it over the parameter of the same name of a task, which then need not ask for it.
-            wheels = (task.get("python_wheel_task", {}) for task in job["tasks"])
-            stood_over = {name for wheel in wheels for name in wheel.get("named_parameters", {})}
-            problems += [
-                f"{target} {key}: parameter {name}" for name in sorted(asked - given | given - asked - stood_over)
-            ]
+            problems += [f"{target} {key}: parameter {name}" for name in sorted(asked - given | given - asked - taken)]
     return problems + [f"no job uses the entry point {name}" for name in sorted(entry_points.keys() - used)]
 
 
-def bundle_problems(project: Path) -> list[str]:
+def bundle_problems(project: Path, config: dict[str, Any], resources: dict[str, dict[str, Any]]) -> list[str]:
     """Hold the bundle of every target against the typed models, its variables and the code."""
-    config = bundle_files(project)
     variables = {name for file in config.values() for name in file.get("variables", {})}
     used = set(re.findall(r"\$\{var\.(\w+)", " ".join(text for _, text in strings(config))))
     problems = [f"variable {name} is not declared, or not used" for name in sorted(variables ^ used)]
-    resources = {target: declared(project, target) for target in TARGETS}  # fails on what is not defined
     for target, found in resources.items():
         for kind, by_key in found.items():
             for key, resource in by_key.items():
@@ -132,11 +130,10 @@ def bundle_problems(project: Path) -> list[str]:
     return problems + code_problems(project, resources)
 
 
-def schema_complaints(project: Path) -> list[str]:
+def schema_complaints(config: dict[str, Any], resources: dict[str, dict[str, Any]]) -> list[str]:
     """Hold the bundle files, and the merged resources of every target, against the official schema."""
-    merged = [{"bundle": {"name": "project"}, "resources": declared(project, target)} for target in TARGETS]
-    parts = (*bundle_files(project).values(), *merged)
-    return [complaint for part in parts for complaint in complaints(official_schema(), part)]
+    merged = [{"bundle": {"name": "project"}, "resources": found} for found in resources.values()]
+    return [complaint for part in (*config.values(), *merged) for complaint in complaints(official_schema(), part)]
 
 
 # Problems and complaints by the digest of bundle and code, which CI providers have in common.
@@ -154,7 +151,10 @@ def look_at(combination: dict[str, str], folder: Path) -> Rendered:
     bundle = {name: data for name, data in content.items() if name.startswith(("databricks.yml", "resources/", "src/"))}
     digest = hash_of(bundle)
     if digest not in CHECKED:
-        CHECKED[digest] = bundle_problems(project), schema_complaints(project) if HAS_SCHEMA else []
+        config = bundle_files(project)
+        resources = {target: declared(project, target) for target in TARGETS}  # fails on what is not defined
+        complaints_of_schema = schema_complaints(config, resources) if HAS_SCHEMA else []
+        CHECKED[digest] = bundle_problems(project, config, resources), complaints_of_schema
     shutil.rmtree(folder)
     problems_of_bundle, complaints_of_schema = CHECKED[digest]
     return Rendered(combination, hash_of(content), problems + problems_of_bundle, complaints_of_schema)
@@ -202,6 +202,6 @@ def test_every_answer_counts(rendered: list[Rendered]) -> None:
 
 
 @pytest.mark.parametrize("number", range(0, len(combinations()), 61))
-def test_rendering_in_process_gives_what_the_command_gives(number: int, bake: Bake, tmp_path: Path) -> None:
+def test_rendering_in_process_gives_what_the_command_gives(number: int, bake: Bake, bake_anew: Bake) -> None:
     given = answers(combinations()[number])
-    assert files(render(given, tmp_path)) == files(bake(**given))
+    assert files(bake(**given)) == files(bake_anew(**given))

@@ -14,12 +14,13 @@ from product import context_of
 from pytest_cookies.plugin import Cookies
 
 CONTRACT = {
-    *("project_name", "project_slug", "package_name", "description", "deployment_pattern", "cloud", "ci_provider"),
-    *("compute", "inference", "dev_workspace_host", "staging_workspace_host", "prod_workspace_host"),
+    *("project_name", "project_slug", "package_name", "description", "problem", "deployment_pattern", "cloud"),
+    *("ci_provider", "compute", "inference", "dev_workspace_host", "staging_workspace_host", "prod_workspace_host"),
     *("dev_catalog", "staging_catalog", "prod_catalog", "schema_name", "model_name"),
     *("data_scientists_group", "model_approvers_group", "notification_email", "retraining_schedule"),
 }
 DEFAULT_CHOICES = {
+    "problem": "binary-classification",
     "deployment_pattern": "deploy-code",
     "cloud": "azure",
     "ci_provider": "github-actions",
@@ -42,7 +43,7 @@ REFUSED = [
         ("package_name", answer, "Type lower-case letters, digits and underscores")
         for answer in ("fraud-detection", "fraud.detection", "Fraud", "1fraud", "class", "bär")
     ),
-    *(("package_name", answer, f"such as {answer}_model") for answer in ("mlflow", "json", "local", "tests", "models")),
+    *(("package_name", answer, f"such as ml_{answer}.") for answer in ("mlflow", "json", "local", "tests", "models")),
     *(
         (name, answer, "Type lower-case text without dots")
         for name in (*CATALOGS, "schema_name", "model_name")
@@ -260,16 +261,11 @@ def test_code_that_is_not_rendered_at_once_is_refused(code: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-@pytest.mark.parametrize(
-    "odd", ["1e3", "null", "no", "1_2", "#x", "*x", "&x", "{x}", "@x", "%x", "-", "!x", "a:", "x'"]
-)
-def test_an_odd_name_reaches_the_bundle_unchanged(pattern: str, odd: str, cookies: Cookies) -> None:
+@pytest.mark.parametrize("odd", ["1e3", "null", "no", "1_2", "#x", "*x", "&x", "{x}", "@x", "%x", "-", "!x", "a:"])
+def test_an_odd_name_reaches_the_bundle_unchanged(pattern: str, odd: str, bake: Bake) -> None:
     """Whatever the hook accepts as a name must be the same text for whoever reads the YAML."""
     answers = {"deployment_pattern": pattern, "staging_catalog": odd, "prod_catalog": odd + "p", "model_name": odd}
-    result = cookies.bake(extra_context=answers)
-    if result.exception is not None:
-        return  # refused is fine as well
-    config = yaml.safe_load((result.project_path / "databricks.yml").read_text(encoding="utf-8"))
+    config = yaml.safe_load((bake(**answers) / "databricks.yml").read_text(encoding="utf-8"))
     staging, prod = (config["targets"][target]["variables"] for target in ("staging", "prod"))
     assert config["variables"]["model_name"]["default"] == odd
     assert (staging["catalog"], prod["catalog"]) == (odd, odd + "p")
@@ -280,20 +276,13 @@ def test_an_odd_name_reaches_the_bundle_unchanged(pattern: str, odd: str, cookie
 
 
 @pytest.mark.parametrize(("question", "answer"), other_answers())
-def test_no_question_is_without_effect(question: str, answer: str, bake: Bake, cookies: Cookies) -> None:
+def test_no_question_is_without_effect(question: str, answer: str, bake: Bake) -> None:
     """Another answer gives another project, in at least one of the patterns."""
-    patterns = [answer] if question == "deployment_pattern" else PATTERNS
-    for pattern in patterns:
-        reference = {} if question == "deployment_pattern" else {"deployment_pattern": pattern}
-        result = cookies.bake(extra_context={"deployment_pattern": pattern, question: answer})
-        assert result.exception is None
-        if files(result.project_path) != files(bake(**reference)):
-            return
-    pytest.fail(f"{question}={answer} changes nothing")
+    references = [{}] if question == "deployment_pattern" else [{"deployment_pattern": pattern} for pattern in PATTERNS]
+    assert any(files(bake(**reference | {question: answer})) != files(bake(**reference)) for reference in references)
 
 
-def test_the_questions_are_plain_json() -> None:
-    """An answer list is made of words that can be typed, joined by dashes."""
-    assert json.loads(json.dumps(QUESTIONS)) == QUESTIONS
+def test_answers_are_words_that_can_be_typed() -> None:
+    """Joined by dashes."""
     for answers in CHOICES.values():
         assert all(answer == answer.lower() and answer.replace("-", "").isalnum() for answer in answers)

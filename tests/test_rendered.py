@@ -12,17 +12,20 @@ from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
+import jinja2
+import jinja2.nodes
 import pytest
 import yaml
 from conftest import Bake
-from cookiecutter.generate import generate_context
+from cookiecutter.exceptions import UndefinedVariableInTemplate
 from cookiecutter.main import cookiecutter
-from cookiecutter.prompt import prompt_for_config
+from golden_tree import GOLDEN
 from helpers import (
+    CHOICES,
     COOKIECUTTER,
     PATTERNS,
-    QUESTIONS,
     ROOT,
+    TARGETS,
     TEMPLATE,
     YAMLLINT,
     every_combination,
@@ -30,121 +33,27 @@ from helpers import (
     render_hook,
     run,
 )
+from product import context_of
 
 OPTIONS = TEMPLATE / "_options"
-DEFAULT_FILES = """
-.github/actions/databricks-cli/action.yml
-.github/actions/uv/action.yml
-.github/actions/uv/requirements.txt
-.github/approver.sh
-.github/as-text.sh
-.github/dependabot.yml
-.github/verify-attestations.sh
-.github/verify-wheel.sh
-.github/workflows/operate.yml
-.github/workflows/pull-request.yml
-.github/workflows/release-code.yml
-.github/workflows/release-prod.yml
-.gitignore
-.pre-commit-config.yaml
-README.md
-databricks.yml
-docs/access.md
-docs/cicd-setup.md
-docs/compute.md
-docs/deployment-pattern.md
-docs/first-deployment.md
-docs/onboarding.md
-docs/operations.md
-docs/releasing.md
-docs/scoring.md
-environments/__init__.py
-environments/__main__.py
-environments/code_owners.py
-environments/findings.py
-environments/identities.py
-environments/provider.py
-environments/rights.py
-hatch_build.py
-local/__init__.py
-local/__main__.py
-local/access.py
-local/bundle.py
-local/engine.py
-local/jobs.py
-local/lifecycle.py
-local/story.py
-local/task.py
-notebooks/explore.py
-pyproject.toml
-resources/compute.yml
-resources/experiment.experiment.yml
-resources/inference.job.yml
-resources/integration_test.job.yml
-resources/integration_test.yml
-resources/model.registered_model.yml
-resources/monitoring.job.yml
-resources/sample_data.job.yml
-resources/schema.schema.yml
-resources/training.job.yml
-src/fraud_detection/__init__.py
-src/fraud_detection/activate.py
-src/fraud_detection/check_data.py
-src/fraud_detection/check_results.py
-src/fraud_detection/config.py
-src/fraud_detection/config.schema.json
-src/fraud_detection/config.yml
-src/fraud_detection/data.py
-src/fraud_detection/data_profiling.py
-src/fraud_detection/drift.py
-src/fraud_detection/evaluate.py src/fraud_detection/evaluations.py
-src/fraud_detection/features.py
-src/fraud_detection/models.py
-src/fraud_detection/monitor.py
-src/fraud_detection/predict.py
-src/fraud_detection/registry.py
-src/fraud_detection/report.py
-src/fraud_detection/sample_data.py src/fraud_detection/sandbox.py
-src/fraud_detection/tables.py
-src/fraud_detection/task.py
-src/fraud_detection/train.py
-src/fraud_detection/validate.py
-tests/conftest.py
-tests/integration/test_pipeline.py
-tests/unit/test_access.py
-tests/unit/test_bundle.py
-tests/unit/test_config.py
-tests/unit/test_data.py
-tests/unit/test_data_profiling.py
-tests/unit/test_drift.py
-tests/unit/test_evaluate.py
-tests/unit/test_features.py
-tests/unit/test_models.py
-tests/unit/test_monitor.py
-tests/unit/test_pattern.py
-tests/unit/test_predict.py
-tests/unit/test_registry.py
-tests/unit/test_report.py
-tests/unit/test_sample_data.py tests/unit/test_sandbox.py
-tests/unit/test_tables.py
-tests/unit/test_task.py
-tests/unit/test_validate.py
-"""
+# Whoever adds a file sees it in the review of tests/golden.
+DEFAULT_FILES = set(files(GOLDEN / "default"))
 # What a project has where an environment receives its model, and no other has.
 RECEIVING_FILES = {
     "docs/promotion.md",
-    "local/release_story.py",
+    "lifecycle/releases.py",
     "resources/promotion.job.yml",
-    "src/fraud_detection/approval.py",
-    "src/fraud_detection/drift_alarm.py",
-    "src/fraud_detection/receive.py",
+    "src/fraud_detection/tasks/approval.py",
+    "src/fraud_detection/tasks/drift_alarm.py",
+    "src/fraud_detection/tasks/receive.py",
 }
 RECEIVES = {"deploy-model", "hybrid"}
 # What scores tables, and what serves requests.
-BATCH_FILES = {"docs/scoring.md", "src/fraud_detection/predict.py", "tests/unit/test_predict.py"}
+BATCH_FILES = {"docs/scoring.md", "src/fraud_detection/tasks/predict.py", "tests/unit/test_predict.py"}
 REALTIME_FILES = {
-    *("docs/serving.md", "local/serving.py", "local/serving_story.py"),
-    *(f"src/fraud_detection/{name}.py" for name in ("ask_endpoint", "check_endpoint", "collect", "serving")),
+    *("docs/serving.md", "local/queries.py", "local/serving.py", "lifecycle/serving.py"),
+    *(f"src/fraud_detection/tasks/{name}.py" for name in ("query_endpoint", "check_endpoint", "collect")),
+    "src/fraud_detection/platform/serving.py",
     *("tests/unit/test_collect.py", "tests/unit/test_serving.py"),
 }
 # How the paths of a CI provider's files begin.
@@ -165,10 +74,6 @@ def text_files(project: Path) -> dict[str, str]:
 
 
 # The files that there are
-
-
-def test_the_default_project_has_exactly_these_files(bake: Bake) -> None:
-    assert list(files(bake())) == sorted(DEFAULT_FILES.split())
 
 
 @every_combination
@@ -192,7 +97,7 @@ def test_files_depend_on_the_answers_as_they_should(answers: dict[str, str], bak
     assert names & {"docs/large-network.md"} == large
     of_some = {"docs/cicd-setup.md", "environments/code_owners.py"}
     others = names.difference(*of_providers.values()) - renovated - of_some
-    default = {name for name in DEFAULT_FILES.split() if not name.startswith(CI_FILES["github-actions"])}
+    default = {name for name in DEFAULT_FILES if not name.startswith(CI_FILES["github-actions"])}
     assert others == (default - of_some - BATCH_FILES) | using | receiving | large
 
 
@@ -227,6 +132,8 @@ def test_nothing_of_the_template_is_left(answers: dict[str, str], bake: Bake) ->
     project = bake(**answers)
     assert not list(project.rglob("_options"))
     for name, text in text_files(project).items():
+        if name == "local/adopt/writing.py":  # writes Python, with braces in f-strings
+            continue
         # Dynamic references of Databricks, expressions of GitHub, and a brace that an f-string writes.
         rest = re.sub(r"(?<!\$)\{\{\s*(job|tasks)\.[^{}]*\}\}|\$\{\{[^{}]*\}\}|\bf['\"]\$?\{\{", "", text)
         assert not re.findall(r".*(?:\{\{|\{%|\{#|-%\}|cookiecutter\.[a-z_]).*", rest), name
@@ -359,12 +266,7 @@ def test_a_page_tells_the_story_of_its_own_pattern(answers: dict[str, str], bake
 
 def contexts() -> list[dict[str, Any]]:
     """Return all variables for each combination of answers of the questions with choices."""
-    choices = {name: answers for name, answers in QUESTIONS.items() if isinstance(answers, list)}
-    file = str(ROOT / "cookiecutter.json")
-    return [
-        dict(prompt_for_config(generate_context(context_file=file, extra_context=dict(chosen)), no_input=True))
-        for chosen in (zip(choices, answers, strict=True) for answers in product(*choices.values()))
-    ]
+    return [context_of(dict(zip(CHOICES, answers, strict=True))) for answers in product(*CHOICES.values())]
 
 
 @pytest.fixture(scope="session")
@@ -372,31 +274,46 @@ def possible() -> list[dict[str, Any]]:
     return contexts()
 
 
-def overlays() -> dict[tuple[str, str], set[str]]:
-    """Return the files of each overlay, by (question, answer)."""
-    return {
-        (folder.parent.name, folder.name): set(files(folder))
-        for folder in sorted(OPTIONS.glob("*/*"))
-        if folder.is_dir()
-    }
+Choice = tuple[tuple[str, str], ...]  # questions and answers; an overlay inside another one needs both
+
+
+def overlays(options: Path = OPTIONS, outer: Choice = ()) -> dict[Choice, set[str]]:
+    """Return the files of each overlay, by what chooses it."""
+    found: dict[Choice, set[str]] = {}
+    for folder in sorted(options.glob("*/*")):
+        choice = (*outer, (folder.parent.name, folder.name))
+        found[choice] = {name for name in files(folder) if not name.startswith("_options/")}
+        found |= overlays(folder / "_options", choice)
+    return found
+
+
+def chosen(choice: Choice, possible: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [context for context in possible if all(context[question] == answer for question, answer in choice)]
 
 
 def test_every_overlay_belongs_to_a_question_and_an_answer(possible: list[dict[str, Any]]) -> None:
     assert overlays()
-    assert not [path for path in OPTIONS.iterdir() if path.is_file()]
-    for question, answer in overlays():
-        assert question in COOKIECUTTER and question not in ("__prompts__", "_copy_without_render"), question
-        assert answer in {context[question] for context in possible}, f"{question} is never {answer}"
+    for choice in overlays():
+        for question, _ in choice:
+            assert question in COOKIECUTTER and question not in ("__prompts__", "_copy_without_render"), question
+        assert chosen(choice, possible), f"{choice} is never chosen"
+
+
+def test_every_file_below_options_belongs_to_an_overlay() -> None:
+    """What stands elsewhere would be dropped without a word."""
+    assert sum(map(len, overlays().values())) == len(files(OPTIONS))
+    in_none = {name for names in overlays().values() for name in names if "_options" in name.split("/")}
+    assert not in_none
 
 
 def test_overlays_do_not_meet(possible: list[dict[str, Any]]) -> None:
     base = {name for name in files(TEMPLATE) if not name.startswith("_options/")}
-    for (question, answer), names in overlays().items():
-        assert names, f"_options/{question}/{answer} is empty"
-        assert not names & base, f"_options/{question}/{answer} hides files of every project"
+    for choice, names in overlays().items():
+        assert names, f"{choice} has no files"
+        assert not names & base, f"{choice} hides files of every project"
     for (one, its_files), (other, other_files) in combinations(overlays().items(), 2):
-        together = [context for context in possible if context[one[0]] == one[1] and context[other[0]] == other[1]]
-        assert not (together and its_files & other_files), f"{one} and {other} write {its_files & other_files}"
+        both = its_files & other_files
+        assert not (both and chosen(one + other, possible)), f"{one} and {other} write {both}"
 
 
 def rendered_through() -> dict[str, str]:
@@ -409,12 +326,169 @@ def rendered_through() -> dict[str, str]:
     }
 
 
+JINJA = jinja2.Environment()
+# Pages that do not keep to the rule yet, with the share that they may have.
+NOT_YET = {"README.md": 0.12, "docs/operations.md": 0.23}
+
+
+def control_lines(text: str) -> set[int]:
+    """Return the lines that decide: with a block, or with a conditional or a table of answers within an expression."""
+    lines, within = set(), False
+    for line, token, value in JINJA.lex(text):
+        within = token == "variable_begin" or (within and token != "variable_end")
+        if token == "block_begin" or (within and value in ("if", "{")):
+            lines.add(line)
+    return lines
+
+
 def test_at_most_one_line_in_ten_is_a_control_line() -> None:
-    shares = {
-        name: text.count("{%") and sum("{%" in line for line in text.splitlines()) / len(text.splitlines())
-        for name, text in rendered_through().items()
+    """One in a file is always allowed: a file may consist of what another one says."""
+    found = {name: (len(control_lines(text)), len(text.splitlines())) for name, text in rendered_through().items()}
+    shares = {name: count / lines for name, (count, lines) in found.items() if count > 1}
+    assert not {name: round(share, 3) for name, share in shares.items() if share > NOT_YET.get(name, 0.1)}
+    assert not [name for name in NOT_YET if shares[name] <= 0.1], "keeps to the rule: take it off the list"
+
+
+def variables(node: jinja2.nodes.Node) -> set[str]:
+    """Return the questions that an expression of Jinja reads, derived variables among them."""
+    return {
+        found.attr for found in [node, *node.find_all(jinja2.nodes.Getattr)] if isinstance(found, jinja2.nodes.Getattr)
     }
-    assert not {name: round(share, 2) for name, share in shares.items() if share > 0.1}
+
+
+def test_no_answer_is_what_is_left_over() -> None:
+    """A question may get one more answer: a table of answers refuses what it lacks, and `else` guesses."""
+    for name, text in rendered_through().items():
+        for node in JINJA.parse(text).find_all((jinja2.nodes.If, jinja2.nodes.CondExpr)):
+            assert isinstance(node, jinja2.nodes.If | jinja2.nodes.CondExpr)
+            left_over = node.else_ if isinstance(node, jinja2.nodes.If) else node.expr2
+            asked = variables(node.test) & CHOICES.keys()
+            assert not (left_over and asked), f"{name}:{node.lineno} asks for {asked}: look it up in a table of answers"
+
+
+def test_files_compare_with_answers_that_exist(possible: list[dict[str, Any]]) -> None:
+    for name, text in rendered_through().items():
+        for node in JINJA.parse(text).find_all(jinja2.nodes.Compare):
+            constants = [operand.expr for operand in node.ops if isinstance(operand.expr, jinja2.nodes.Const)]
+            for variable in variables(node.expr) & possible[0].keys():
+                for constant in constants:
+                    answers = {context[variable] for context in possible}
+                    assert constant.value in answers, f"{name}:{node.lineno}: {variable} is never {constant.value}"
+
+
+def chosen_with(name: str, possible: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return those variables with which a file of the template reaches a project."""
+    while overlay := re.match(r"_options/([^/]+)/([^/]+)/(.*)", name):
+        possible, name = chosen(((overlay[1], overlay[2]),), possible), overlay[3]
+    return possible
+
+
+def test_tables_have_every_answer(possible: list[dict[str, Any]]) -> None:
+    fragments = {f"../templates/{name}": text for name, text in text_files(ROOT / "templates").items()}
+    for name, text in (rendered_through() | fragments).items():
+        for node in JINJA.parse(text).find_all(jinja2.nodes.Getitem):
+            if isinstance(node.node, jinja2.nodes.Dict):
+                (variable,) = variables(node.arg)
+                given = {pair.key.as_const() for pair in node.node.items}
+                # Where there is no provider, there is often nothing to say.
+                needed = {context[variable] for context in chosen_with(name, possible)} - {"none"}
+                assert needed <= given, f"{name}:{node.lineno} has no words for {variable}: {needed - given}"
+                known = {context[variable] for context in possible}
+                assert given <= known, f"{name}:{node.lineno}: {variable} is never {given - known}"
+
+
+# What an answer needs besides its tables; a rendering refuses, or a page has a dead link, where one is missing.
+NEEDED = {
+    "ci_provider": ("_options/ci_provider/{}/environments/provider.py", "_options/ci_provider/{}/docs/releasing.md"),
+    "compute": ("_options/compute/{}/resources/compute.yml", "_options/compute/{}/docs/compute.md"),
+    "deployment_pattern": ("_options/deployment_pattern/{}/lifecycle/pattern.py",),
+}
+
+
+@pytest.mark.parametrize("question", NEEDED)
+def test_every_answer_has_its_files(question: str) -> None:
+    needed = [TEMPLATE / file.format(answer) for file in NEEDED[question] for answer in CHOICES[question]]
+    if question == "compute":
+        needed += [ROOT / "templates" / "compute" / f"{answer}.jinja" for answer in CHOICES[question]]
+    assert not [str(file.relative_to(ROOT)) for file in needed if not file.is_file()]
+
+
+def test_the_form_in_the_browser_offers_every_answer() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "render.yml").read_text(encoding="utf-8"))
+    inputs = workflow[True]["workflow_dispatch"]["inputs"]  # YAML reads `on` as true
+    assert {name: field["options"] for name, field in inputs.items() if "options" in field} == CHOICES
+
+
+def test_every_provider_is_known_to_the_tests() -> None:
+    assert list(CI_FILES) == CHOICES["ci_provider"]
+    set_up = TEMPLATE / "_options" / "ci_provider"
+    assert not [ci for ci in CI_FILES if ci != "none" and not (set_up / ci / "docs" / "cicd-setup.md").is_file()]
+
+
+def test_the_table_of_patterns_is_complete() -> None:
+    table = COOKIECUTTER["__champion_is"]
+    assert list(table) == PATTERNS
+    for pattern, champions in table.items():
+        assert tuple(champions) == TARGETS, pattern
+        assert set(champions.values()) <= {"trained", "received"}, pattern
+
+
+def test_only_one_fragment_says_where_a_task_runs() -> None:
+    """Job files hold nothing that is true for one kind of compute alone, and leave no task without it."""
+    where = (
+        "environment",
+        "performance_target",
+        "job_cluster",
+        "libraries",
+        "disable_auto_optimization",
+        "max_retries",
+    )
+    jobs = {name: text for name, text in rendered_through().items() if name.endswith(".job.yml")}
+    assert len(jobs) == 6
+    for name, text in jobs.items():
+        assert not re.findall(rf"^ *(?:{'|'.join(where)})\w*:(?! \$)", text, re.MULTILINE), name
+        assert text.count("{{ settings(") == 1, name
+        tasks = re.split(r"^ *(?:- )?task_key: \w+$(?=\n *\w)", text, flags=re.MULTILINE)[1:]
+        for task in tasks:
+            given = len(re.findall(r"\{\{ (?:once|retried) \| indent", task))
+            assert given == task.count("python_wheel_task:"), f"{name}: {task}"
+
+
+TRAINING = "{{cookiecutter.project_slug}}/resources/training.job.yml"
+MISTAKES = {  # in a file: what stands there, and what instead; the answers, and what the refusal names
+    "compute nobody described": (
+        "cookiecutter.json",
+        '"classic"\n  ]',
+        '"classic", "lent"\n  ]',
+        "compute:lent",
+        "lent",
+    ),
+    "pattern without a table": (
+        "cookiecutter.json",
+        '"hybrid"\n  ]',
+        '"hybrid", "edge"\n  ]',
+        "deployment_pattern:edge",
+        "edge",
+    ),
+    "macro misspelled": (TRAINING, "{{ once", "{{ onec", "compute:serverless", "onec"),
+    "compute half described": ("templates/compute/classic.jinja", "set once", "set one", "compute:classic", "once"),
+    "reference misspelled": (TRAINING, "{{job.start", "{{jobs.start", "compute:serverless", "jobs"),
+}
+
+
+@pytest.mark.parametrize("name, old, new, answer, named", MISTAKES.values(), ids=MISTAKES.keys())
+def test_what_is_not_known_is_refused(name: str, old: str, new: str, answer: str, named: str, tmp_path: Path) -> None:
+    copy = tmp_path / "template"
+    copy.mkdir()
+    for part in ("cookiecutter.json", "template_extensions.py", "templates", TEMPLATE.name):
+        (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, copy / part)
+    text = (copy / name).read_text(encoding="utf-8")
+    assert old in text
+    (copy / name).write_text(text.replace(old, new), encoding="utf-8")
+    answers = dict([answer.split(":")])
+    with pytest.raises((UndefinedVariableInTemplate, jinja2.UndefinedError), match=rf"'{named}'"):
+        cookiecutter(str(copy), no_input=True, extra_context=answers, output_dir=str(tmp_path), default_config=True)
+    assert not (tmp_path / "fraud-detection").exists()
 
 
 def test_files_that_are_not_rendered_exist() -> None:
@@ -437,7 +511,7 @@ def test_the_name_of_a_pattern_decides_nothing() -> None:
 
 def test_the_hooks_need_nothing_installed() -> None:
     for hook in ("pre_gen_project.py", "post_gen_project.py"):
-        tree = ast.parse(render_hook(hook, contexts()[0]))
+        tree = ast.parse(render_hook(hook, context_of({})))
         modules = {
             name.split(".")[0]
             for node in ast.walk(tree)
@@ -457,14 +531,10 @@ def test_the_hooks_need_nothing_installed() -> None:
 
 
 @every_combination
-def test_rendering_twice_gives_the_same(answers: dict[str, str], bake: Bake, bake_anew: Bake) -> None:
-    assert files(bake_anew(**answers)) == files(bake(**answers))
-
-
-@every_combination
-def test_rendering_over_a_project_gives_the_same(answers: dict[str, str], bake_anew: Bake) -> None:
-    project = bake_anew(**answers)
-    before = files(project)
+def test_rendering_over_a_project_gives_the_same(answers: dict[str, str], bake: Bake, tmp_path: Path) -> None:
+    before = files(bake(**answers))
+    project = tmp_path / bake(**answers).name
+    shutil.copytree(bake(**answers), project)
     cookiecutter(
         str(ROOT),
         no_input=True,
@@ -479,9 +549,7 @@ def test_rendering_over_a_project_gives_the_same(answers: dict[str, str], bake_a
 @every_combination
 def test_the_last_hook_may_run_twice(answers: dict[str, str], bake: Bake, tmp_path: Path) -> None:
     project = bake(**answers)
-    context = prompt_for_config(
-        generate_context(context_file=str(ROOT / "cookiecutter.json"), extra_context=dict(answers)), no_input=True
-    )
+    context = context_of(answers)
     copy = tmp_path / project.name
     shutil.copytree(project, copy)
     hook = tmp_path / "post_gen_project.py"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Bake
-from helpers import PATTERNS, TARGETS, need, run
+from helpers import PATTERNS, TARGETS, need, run, sync
 
 WORKSPACES = Path(__file__).with_name("workspaces")
 # A profile that the commands must not take for a target.
@@ -30,7 +30,8 @@ def play(project: Path, pattern: str, inference: str, workspaces: int, packages:
     profile.write_text(PROFILE, encoding="utf-8")
     lower = f"uv pip install {packages}" if packages else "uv --version"
     story = f"uv run --no-sync python workspaces/story.py {pattern} {inference} {workspaces}"
-    for command in ("git init --quiet", "uv sync", lower, story):
+    sync(project)
+    for command in ("git init --quiet", lower, story):
         result = run(
             *command.split(),
             cwd=project,

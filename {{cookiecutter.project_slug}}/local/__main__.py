@@ -65,7 +65,7 @@ def main() -> None:
 
     from .bundle import BundleError
     from .environment import open_environment
-    from .jobs import JobError, laptop
+    from .jobs import JobError{{ ', laptop' if cookiecutter.__realtime == 'yes' }}
 {%- if cookiecutter.__realtime == "yes" %}
     from .queries import query_days
 {%- endif %}
@@ -73,9 +73,8 @@ def main() -> None:
     opened = partial(open_environment, ROOT)
     try:
         if arguments.command == "run":
-            with laptop(ROOT) as machine:
-                parameters = dict(text.split("=", 1) for text in arguments.param)
-                machine.run(arguments.target, arguments.job, parameters)
+            parameters = dict(text.split("=", 1) for text in arguments.param)
+            opened(arguments.target).run(arguments.job, parameters)
 {%- if cookiecutter.__realtime == "yes" %}
         elif arguments.command == "query":
             with laptop(ROOT):
@@ -90,8 +89,8 @@ def main() -> None:
             models.main(arguments.rest, opened, prog="python -m local models")
         else:
             print(models.status([opened(target) for target in models.TARGETS]))
-    except (BundleError, JobError, AssertionError) as error:  # the last one is a promise that the lifecycle saw broken
-        sys.exit(f"local: {error}")
+    except (BundleError, JobError, models.CommandError, AssertionError) as error:
+        sys.exit(f"local: {error}")  # an AssertionError is a promise that the lifecycle saw broken
 
 
 if __name__ == "__main__":

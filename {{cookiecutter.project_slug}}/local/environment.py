@@ -11,9 +11,7 @@ from {{ cookiecutter.package_name }}.platform import registry
 
 from .bundle import load_bundle
 from .engine import deployed_commits, environment
-{%- if cookiecutter.__prod_champion == "received" %}
 from .jobs import JobError, laptop
-{%- endif %}
 {%- if cookiecutter.__realtime == "yes" %}
 from .serving import environment as serving_environment
 {%- endif %}
@@ -36,7 +34,6 @@ class LaptopEnvironment(models.Environment):
     def deployed_commit(self) -> str:
         """Return the git commit that was deployed last, `-` if none was."""
         return deployed_commits(self.root).get(self.name, "-")
-{%- if cookiecutter.__prod_champion == "received" %}
 
     def run(self, job: str, parameters: dict[str, str]) -> None:
         """Run a job of this environment to its end.
@@ -49,7 +46,6 @@ class LaptopEnvironment(models.Environment):
                 machine.run(self.name, job, parameters)
         except JobError as error:
             raise models.CommandError(str(error)) from None
-{%- endif %}
 
 
 def open_environment(root: Path, name: str) -> LaptopEnvironment:

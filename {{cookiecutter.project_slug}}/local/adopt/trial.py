@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from {{ cookiecutter.package_name }}.platform import data, tables
+from {{ cookiecutter.package_name }}.platform.config import load_config
 from {{ cookiecutter.package_name }}.problem import metrics, model, sample, source
 from {{ cookiecutter.package_name }}.problem.features import FEATURES
 from {{ cookiecutter.package_name }}.tasks import features
@@ -79,7 +80,8 @@ def measure(spark: SparkSession, schema: str, today: date, days: int) -> dict[st
     start = today - timedelta(days=days)
     features.features(f"{schema}.source", schema, today, days)
     rows = data.labelled(spark, f"{schema}.source", f"{schema}.features", start, today)
-    training, holdout = data.split(rows)
+    limit = load_config().training.max_rows
+    training, holdout = (part.take([*FEATURES, source.LABEL], limit) for part in data.split(rows))
     constant = DummyRegressor() if model.PREDICT == "predict" else DummyClassifier(strategy="prior")
     constant.fit(training[FEATURES], training[source.LABEL])
     fitted = model.fit(training, model.PARAMETERS)

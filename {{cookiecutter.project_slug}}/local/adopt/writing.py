@@ -123,8 +123,10 @@ CONFIG = Template("""\
 
 training:
   $holdout
+  max_rows: 1000000       # of more labelled rows, training takes the same part every time: whole entities
 
 gate:
+  max_rows: 1000000       # likewise of the holdout
   min_labels:             # a smaller holdout decides nothing$min_labels
   minimum:$minimum
   maximum:                # a challenger above one of these is refused$maximum
@@ -135,6 +137,7 @@ gate:
 monitoring:
   window_days: 7          # the days before run_date that monitoring looks at
   min_rows: $min_rows# fewer scored rows than this in the window raise a volume alarm
+  max_rows: 1000000       # quality is measured on no more labels than this; drift is measured on all rows
   max_null_rate: $max_null_rate
   # Population stability index: below 0.1 stable, above 0.25 a major shift.
   # Siddiqi, Credit Risk Scorecards (2006), chapter "Scorecard monitoring".

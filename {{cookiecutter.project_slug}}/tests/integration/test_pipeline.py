@@ -207,8 +207,13 @@ def test_the_checks_of_the_integration_test_hold(pipeline: Pipeline) -> None:
 
 
 def test_training_needs_labels_that_differ(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    split = train.data.split
-    monkeypatch.setattr(train.data, "split", lambda rows: split(rows.assign(**{LABEL: rows[LABEL].iloc[0]})))
+    take = train.data.Part.take
+
+    def take_one_label(part: train.data.Part, columns: list[str], most: int) -> pd.DataFrame:
+        rows = take(part, columns, most)
+        return rows.assign(**{LABEL: rows[LABEL].iloc[0]})
+
+    monkeypatch.setattr(train.data.Part, "take", take_one_label)
     with pytest.raises(ValueError, match=r"training rows have one label: raise days or training_fraction"):
         pipeline.train()
     assert "challenger" not in pipeline.aliases()

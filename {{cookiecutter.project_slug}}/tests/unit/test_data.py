@@ -4,6 +4,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from {{ cookiecutter.package_name }}.platform import data, tables
 from {{ cookiecutter.package_name }}.platform.config import Training
@@ -90,7 +91,7 @@ def test_training_does_not_see_labels_that_arrive_on_or_after_the_run_date(spark
     write(spark, table, arriving)
     features.features(table, schema, run_date, days=30)
 
-    known = data.labelled(spark, table, f"{schema}.features", date(2026, 2, 8), run_date)
+    known = data.labelled(spark, table, f"{schema}.features", date(2026, 2, 8), run_date).toPandas()
 
     assert known[source.KEY].tolist() == [before]
     assert {source.LABEL, *FEATURES} <= set(known.columns)
@@ -103,7 +104,7 @@ def test_a_fraction_keeps_whole_entities(spark: SparkSession, schema: str) -> No
     write(spark, table, rows(400, **entities))
     features.features(table, schema, run_date, days=60)
 
-    kept = data.labelled(spark, table, f"{schema}.features", date(2026, 2, 1), run_date, fraction=0.3)
+    kept = data.labelled(spark, table, f"{schema}.features", date(2026, 2, 1), run_date, fraction=0.3).toPandas()
 
     sizes = kept.groupby(data.UNIT).size()
     assert (sizes == (2 if source.ENTITY else 1)).all()
@@ -117,32 +118,71 @@ def holdout(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
     monkeypatch.setattr(data, "load_config", lambda: config)
 
 
-def test_split_keeps_the_newest_days_from_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_split_keeps_the_newest_days_from_training(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
     holdout(monkeypatch, holdout_days=3)
     days = [DAY + timedelta(days=number) for number in range(10)]
 
-    training, newest = data.split(pd.DataFrame({"event_date": days[::-1]}))
+    training, newest = data.split(spark.createDataFrame([(day,) for day in days[::-1] * 2], "event_date date"))
 
-    assert sorted(newest["event_date"]) == days[7:]
-    assert sorted(training["event_date"]) == days[:7]
+    assert sorted(row[0] for row in newest.frame.distinct().collect()) == days[7:]
+    assert sorted(row[0] for row in training.frame.distinct().collect()) == days[:7]
+    assert (training.rows, newest.rows) == (14, 6)
 
 
-def test_split_of_a_snapshot_keeps_the_same_entities_from_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_split_of_a_snapshot_keeps_the_same_entities_from_training(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     holdout(monkeypatch, holdout_fraction=0.2)
-    snapshot = pd.DataFrame({data.UNIT: [f"e{number // 2}" for number in range(2000)]})
+    snapshot = spark.createDataFrame([(f"e{number // 2}",) for number in range(2000)], f"`{data.UNIT}` string")
 
     training, held_out = data.split(snapshot)
-    _, later = data.split(snapshot.iloc[::-1])
+    _, later = data.split(snapshot.orderBy(data.UNIT))
 
-    assert not set(training[data.UNIT]) & set(held_out[data.UNIT])
-    assert set(held_out[data.UNIT]) == set(later[data.UNIT])
-    assert 300 < len(held_out) < 500
+    kept = {row[0] for row in held_out.frame.collect()}
+    assert not {row[0] for row in training.frame.collect()} & kept
+    assert {row[0] for row in later.frame.collect()} == kept
+    assert (training.rows + held_out.rows, held_out.frame.count()) == (2000, held_out.rows)
+    assert 300 < held_out.rows < 500
 
 
-def test_split_refuses_an_empty_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_split_refuses_an_empty_part(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
     holdout(monkeypatch, holdout_days=3)
-    two = pd.DataFrame({"event_date": [date(2026, 3, 1), date(2026, 3, 3)]})
+    two = spark.createDataFrame([(date(2026, 3, 1),), (date(2026, 3, 3),)], "event_date date")
     with pytest.raises(ValueError, match="No labelled row in the training period"):
-        data.split(two.head(0))
+        data.split(two.limit(0))
     with pytest.raises(ValueError, match="All labelled rows fall in the holdout"):
         data.split(two)
+
+
+def part(spark: SparkSession, rows: int) -> data.Part:
+    """Return rows of which each entity has five, among them one with fifty."""
+    entities = ["big"] * 50 + [f"e{number // 5}" for number in range(rows - 50)]
+    numbered = pd.DataFrame({source.KEY: [f"k{number:05d}" for number in range(rows)], data.UNIT: entities})
+    if source.TIME:
+        numbered[source.TIME] = NOON + pd.to_timedelta(range(rows, 0, -1), unit="s")
+    return data.Part(spark.createDataFrame(numbered), rows)
+
+
+def test_one_machine_takes_what_it_holds_of_whole_entities(spark: SparkSession) -> None:
+    if source.ENTITY is None:
+        pytest.skip("rows are taken one by one")
+    columns = [source.KEY, source.ENTITY]
+    all_rows = part(spark, 1000).take(columns, 1000)
+    taken, again = (part(spark, 1000).take(columns, 300) for _ in range(2))
+    less = part(spark, 1000).take(columns, 200)
+
+    assert len(all_rows) == 1000
+    assert 200 < len(taken) <= 300 and 100 < len(less) <= 200
+    pd.testing.assert_frame_equal(taken, again)
+    assert {*taken.groupby(source.ENTITY).size().items()} <= {*all_rows.groupby(source.ENTITY).size().items()}
+    assert set(less[source.KEY]) < set(taken[source.KEY])
+
+
+def test_what_is_taken_comes_in_the_order_of_its_time(spark: SparkSession) -> None:
+    keys = part(spark, 400).take([source.KEY], 200, by=source.KEY)[source.KEY].tolist()
+    assert keys == sorted(keys, reverse=source.TIME is not None)
+
+
+def test_a_limit_that_no_part_fits_into_is_refused(spark: SparkSession) -> None:
+    with pytest.raises(ValueError, match=r"max_rows in problem/config\.yml is 999, too little of 1000 rows"):
+        data.Part(part(spark, 1000).frame.withColumn("all", F.lit("alike")), 1000).take([source.KEY], 999, by="all")

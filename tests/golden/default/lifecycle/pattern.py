@@ -1,19 +1,17 @@
 """The life of a model whose code is deployed and which every environment trains for itself."""
 
-from datetime import date, timedelta
+from datetime import timedelta
 
 from fraud_detection.problem.metrics import HIGHER_IS_BETTER
 
 from .story import Story
 from local.jobs import Laptop
 
-DAY_ONE = date(2026, 3, 2)
-
 
 def tell(machine: Laptop) -> None:
     """Run every step, and check after each what the pattern promises."""
     story = Story(machine)
-    today = DAY_ONE
+    today = story.day_one
     story.step("A data scientist develops in dev")
     story.run("dev", "sample_data", today)
     story.run("dev", "training", today)

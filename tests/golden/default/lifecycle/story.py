@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ import mlflow
 from fraud_detection import models
 from fraud_detection.platform import registry
 
+from local.adopt import rows
 from local.bundle import load_bundle
 from local.engine import STATE, open_session
 from local.environment import open_environment
 from local.jobs import JobError, Laptop, laptop
 
 MARKER = "played-by-lifecycle"
+DAY_ONE = date(2026, 3, 2)
 
 
 class BrokenPromiseError(AssertionError):
@@ -31,6 +33,9 @@ class Story:
         self.machine = machine
         self.started = time.perf_counter()
         self.steps = 0
+        # Of adopted rows, the story begins with all but those of the newest week, which arrive when it is over.
+        adopted = rows.calendar(machine.root)
+        self.day_one = date.fromisoformat(adopted["today"]) - timedelta(days=7) if adopted else DAY_ONE
 
     def step(self, title: str) -> None:
         """Announce what happens next."""
@@ -42,6 +47,8 @@ class Story:
         texts = {
             name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in parameters.items()
         }
+        if job == "sample_data":
+            rows.arrive(self.machine.root, target, run_date, drift=bool(parameters.get("drift")))
         self.machine.run(target, job, {"run_date": run_date.isoformat(), **texts})
 
     def refused(self, target: str, job: str, run_date: date, because: str, **parameters: object) -> None:
@@ -106,16 +113,19 @@ class Story:
 
 
 def fresh_state(root: Path) -> None:
-    """Empty `.local/`. State that did not come from a lifecycle is kept beside it."""
+    """Empty `.local/`, but for rows that were adopted. State that did not come from a lifecycle is kept beside it."""
     state = root / STATE
-    if (state / MARKER).exists():
-        shutil.rmtree(state)
-    elif state.exists():
-        kept = root / f"{STATE}-{time.strftime('%Y%m%dT%H%M%S')}"
-        state.rename(kept)
-        print(f"The lifecycle starts empty. What was in {STATE} is now in {kept.name}.")
+    before = root / f"{STATE}-{time.strftime('%Y%m%dT%H%M%S')}"
+    if state.exists():
+        state.rename(before)
     state.mkdir()
     (state / MARKER).touch()
+    if (before / rows.ADOPTED).exists():
+        shutil.copytree(before / rows.ADOPTED, state / rows.ADOPTED)
+    if (before / MARKER).exists():
+        shutil.rmtree(before)
+    elif before.exists():
+        print(f"The lifecycle starts empty. What was in {STATE} is now in {before.name}.")
 
 
 def play(root: Path, tell: Callable[[Laptop], None]) -> None:

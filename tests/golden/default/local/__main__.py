@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from . import access
+from .adopt import ROLES
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,6 +20,11 @@ def parse_arguments() -> Namespace:
     run.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="override a job parameter")
     if (ROOT / "lifecycle").exists():
         commands.add_parser("lifecycle", help="play the model's life from the first training to a rollback")
+    adopting = commands.add_parser("adopt", help="make a file or a table of your own the problem of this project")
+    adopting.add_argument("table", metavar="FILE_OR_TABLE", help="a CSV or Parquet file, or catalog.schema.table")
+    for role, meaning in ROLES.items():
+        adopting.add_argument(f"--{role.replace('_', '-')}", metavar="COLUMN", help=meaning)
+    adopting.add_argument("--force", action="store_true", help="write without asking, over whatever is there")
     commands.add_parser("status", help="show what serves where")
     commands.add_parser("models", help="what `uv run models` does, on the laptop", add_help=False)
     commands.add_parser("access", help="write who may read and write what into docs/access.md")
@@ -36,19 +42,27 @@ def main() -> None:
     if arguments.command == "access":
         print(f"{access.table(ROOT)}\n\nWritten to {access.update(ROOT).relative_to(ROOT)}.")
         return
+    if arguments.command == "adopt":
+        from .adopt.command import adopt
+        from .adopt.reading import AdoptError
+
+        try:
+            adopt(ROOT, arguments.table, {role: getattr(arguments, role) for role in ROLES}, arguments.force)
+        except AdoptError as error:
+            sys.exit(f"local: {error}")
+        return
     # Imported late: the help text and a mistyped command should not wait for Spark and MLflow.
     from fraud_detection import models
 
     from .bundle import BundleError
     from .environment import open_environment
-    from .jobs import JobError, laptop
+    from .jobs import JobError
 
     opened = partial(open_environment, ROOT)
     try:
         if arguments.command == "run":
-            with laptop(ROOT) as machine:
-                parameters = dict(text.split("=", 1) for text in arguments.param)
-                machine.run(arguments.target, arguments.job, parameters)
+            parameters = dict(text.split("=", 1) for text in arguments.param)
+            opened(arguments.target).run(arguments.job, parameters)
         elif arguments.command == "lifecycle":
             from lifecycle.pattern import tell
             from lifecycle.story import play
@@ -58,8 +72,8 @@ def main() -> None:
             models.main(arguments.rest, opened, prog="python -m local models")
         else:
             print(models.status([opened(target) for target in models.TARGETS]))
-    except (BundleError, JobError, AssertionError) as error:  # the last one is a promise that the lifecycle saw broken
-        sys.exit(f"local: {error}")
+    except (BundleError, JobError, models.CommandError, AssertionError) as error:
+        sys.exit(f"local: {error}")  # an AssertionError is a promise that the lifecycle saw broken
 
 
 if __name__ == "__main__":

@@ -61,9 +61,10 @@ today = date.today()
 # COMMAND ----------
 
 rows = data.labelled(spark, source_table, f"{schema}.features", today - timedelta(days=90), today)
-training, holdout = data.split(rows)
+limit = load_config().training.max_rows
+training, holdout = (part.take([*FEATURES, LABEL], limit) for part in data.split(rows))
 print(f"{len(training)} rows to learn from, {len(holdout)} to compare on")
-rows[[LABEL, *FEATURES]].describe(include="all").T
+training.describe(include="all").T
 
 # COMMAND ----------
 

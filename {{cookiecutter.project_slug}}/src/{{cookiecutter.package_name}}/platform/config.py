@@ -11,6 +11,10 @@ from ..problem import metrics, source
 
 Days = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Rows = Annotated[int, Field(ge=1)]
+
+# One machine with a few GB of memory holds so many rows.
+MAX_ROWS = 1_000_000
 
 
 class ConfigError(ValueError):
@@ -41,8 +45,10 @@ class Section(BaseModel):
 
 
 class Training(Section):
+    trials: Annotated[int, Field(ge=0)] = 0  # how many parameters are tried before training; 0: none
     holdout_days: Days | None = None  # where rows have a time
     holdout_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None  # where they have none
+    max_rows: Rows = MAX_ROWS
 
     @model_validator(mode="after")
     def one_holdout(self) -> Self:
@@ -53,6 +59,7 @@ class Training(Section):
 
 
 class Gate(Section):
+    max_rows: Rows = MAX_ROWS
     min_labels: Counts
     minimum: Limits
     maximum: Limits
@@ -61,7 +68,8 @@ class Gate(Section):
 
 class Monitoring(Section):
     window_days: Days
-    min_rows: Annotated[int, Field(ge=1)]
+    min_rows: Rows
+    max_rows: Rows = MAX_ROWS
     max_null_rate: Share
     max_psi: Annotated[float, Field(gt=0)]
     retrain_after_days: Days

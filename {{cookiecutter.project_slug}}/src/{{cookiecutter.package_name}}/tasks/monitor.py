@@ -55,11 +55,11 @@ def performance_findings(labelled: pd.DataFrame, limits: Monitoring) -> list[Fin
     return findings
 
 
-def newly_labelled(spark: SparkSession, source_table: str, schema: str, start: date, end: date) -> pd.DataFrame:
+def newly_labelled(spark: SparkSession, source_table: str, schema: str, start: date, end: date) -> data.Part:
     """Return LABEL and PREDICTION of the rows whose label arrived in [start, end)."""
     predictions = tables.read(spark, f"{schema}.predictions")
-    labels = data.labels(spark, source_table, start, end)
-    return predictions.join(labels, KEY).select(LABEL, *PREDICTION).toPandas()
+    rows = predictions.join(data.labels(spark, source_table, start, end), KEY)
+    return data.Part(rows, rows.count())
 
 
 def scored_rows(spark: SparkSession, schema: str, start: date, end: date) -> DataFrame:
@@ -88,7 +88,8 @@ def monitor(source_table: str, schema: str, model: str, experiment: str, run_dat
 
     spark = tables.spark_session()
     rows, shares = drift.measure(scored_rows(spark, schema, start, run_date), baseline)
-    labelled = newly_labelled(spark, source_table, schema, start, run_date)
+    newly = newly_labelled(spark, source_table, schema, start, run_date)
+    labelled = newly.take([LABEL, *PREDICTION], limits.max_rows, by=KEY)
     findings = data_findings(rows, shares, baseline, limits) + performance_findings(labelled, limits)
 
     record = pd.DataFrame([vars(finding) for finding in findings]).assign(

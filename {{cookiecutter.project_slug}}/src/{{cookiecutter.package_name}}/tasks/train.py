@@ -16,9 +16,11 @@ from matplotlib.axes import Axes
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 from mlflow.tracking import MlflowClient
+from pyspark.sql import DataFrame
 from sklearn.inspection import permutation_importance
 
-from ..platform import data, registry, tables
+from ..platform import data, registry, search, tables
+from ..platform.config import load_config
 from ..platform.drift import describe
 from ..platform.evaluate import evaluate, two_dimensional
 from ..platform.parameters import run, set_task_value
@@ -29,6 +31,9 @@ from ..problem.model import PARAMETERS, PREDICT, REQUIREMENTS, fit, prediction
 from ..problem.source import LABEL
 
 logger = logging.getLogger(__name__)
+
+# Where the problem has it, it gets all labelled rows, in Spark; the rest is measured on what one machine holds.
+FIT_DISTRIBUTED: Callable[[DataFrame, dict[str, Any]], Any] | None = getattr(problem_model, "fit_distributed", None)
 
 
 def check_names(client: MlflowClient, source_table: str, schema: str, model: str) -> None:
@@ -81,7 +86,10 @@ def train(
     spark = tables.spark_session()
     features_table, start = f"{schema}.features", run_date - timedelta(days=days)
     rows = data.labelled(spark, source_table, features_table, start, run_date, training_fraction)
-    training, holdout = data.split(rows)
+    known, newest = data.split(rows)
+    limits = load_config()
+    training = known.take(["event_date", *FEATURES, LABEL], limits.training.max_rows)
+    holdout = newest.take([*FEATURES, LABEL], limits.gate.max_rows)
     if training[LABEL].nunique() < 2:
         raise ValueError(f"All {len(training)} training rows have one label: raise days or training_fraction.")
 
@@ -96,14 +104,20 @@ def train(
             "features_table_version": tables.version(spark, features_table),
             "training_start": training["event_date"].min(),
             "training_end": training["event_date"].max(),
-            "training_rows": len(training),
+            "training_rows": known.rows if FIT_DISTRIBUTED else len(training),
+            "labelled_rows": known.rows,
             "training_fraction": training_fraction,
             "training_date": run_date,
         }
         mlflow.set_tags(lineage)
-        mlflow.log_params(PARAMETERS)
+        trials = load_config().training.trials
+        parameters = search.best_parameters(training, trials) if trials else PARAMETERS
+        mlflow.log_params(parameters)
 
-        estimator = fit(training, PARAMETERS)
+        if FIT_DISTRIBUTED:
+            estimator = FIT_DISTRIBUTED(known.frame.select(*FEATURES, LABEL), parameters)
+        else:
+            estimator = fit(training, parameters)
         predict = getattr(estimator, PREDICT)
         measured = evaluate(predict, holdout)
         mlflow.log_metrics(measured)

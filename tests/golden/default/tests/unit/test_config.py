@@ -31,6 +31,7 @@ def test_the_packaged_configuration_is_valid() -> None:
         ("gate", {"minimum": {"luck": 0.9}}, "gate.minimum: luck is not measured, one of "),
         ("gate", {"max_regression": {"milliseconds_per_1000_rows": 1}}, "gate.max_regression: .* is not compared"),
         ("gate", {"min_labels": {"rows": 0}}, "gate.min_labels.rows: Input should be greater than or equal to 1"),
+        ("training", {"max_rows": 0}, "training.max_rows: Input should be greater than or equal to 1"),
         ("monitoring", {"max_null_rate": 2}, "monitoring.max_null_rate: Input should be less than or equal to 1"),
         ("monitoring", {"max_pis": 0.2}, "monitoring.max_pis: Extra inputs are not permitted"),
     ],

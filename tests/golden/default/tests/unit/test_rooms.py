@@ -84,9 +84,14 @@ def names_of_the_problem() -> set[str]:
     return names - WORKFLOW
 
 
-@pytest.mark.parametrize("name", [name for name, path in MODULES.items() if room(path) != "problem"])
+@pytest.mark.parametrize(
+    "name", [name for name, path in MODULES.items() if room(path) != "problem" and not name.startswith("local.adopt.")]
+)
 def test_only_the_problem_names_what_is_predicted(name: str) -> None:
-    """Another problem is another room: whatever else is written for a column is written once too often."""
+    """Another problem is another room: whatever else is written for a column is written once too often.
+
+    `local.adopt` is not asked: it writes that room.
+    """
     code = MODULES[name].read_text(encoding="utf-8")
     words = set(re.findall(r"\w+", code))
     assert words & names_of_the_problem() == set()

@@ -1,6 +1,10 @@
 """The source table, read by the roles of its columns: what it must obey, its features, and its labelled rows."""
 
+import logging
+from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import accumulate
+from typing import Any
 
 import pandas as pd
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -11,9 +15,12 @@ from ..problem.features import FEATURES, LOOKBACK, compute_features
 from . import tables
 from .config import load_config
 
+logger = logging.getLogger(__name__)
+
 # What a row is known by in the tables of the project, beside its day `event_date`.
 ROW = [role for role in (source.KEY, source.TIME) if role]
 UNIT = source.ENTITY or source.KEY  # what a part of the rows is taken by
+BUCKETS = 10_000  # that the values of UNIT are divided into
 
 
 class DataCheckError(ValueError):
@@ -87,7 +94,7 @@ def labels(spark: SparkSession, source_table: str, start: date | None, end: date
 
 def labelled(
     spark: SparkSession, source_table: str, features_table: str, start: date, run_date: date, fraction: float = 1.0
-) -> pd.DataFrame:
+) -> DataFrame:
     """Return features joined with the labels that were known when `run_date` began.
 
     Args:
@@ -96,13 +103,48 @@ def labelled(
     """
     features = tables.read(spark, features_table).where(tables.days("event_date", start, run_date))
     if fraction < 1.0:
-        features = features.where(F.expr(f"pmod(xxhash64({tables.quote(UNIT)}), 10000)") < fraction * 10000)
-    order = [role for role in (source.TIME, source.KEY) if role]
-    return features.join(labels(spark, source_table, None, run_date), source.KEY).orderBy(*order).toPandas()
+        features = features.where(bucket(UNIT) < fraction * BUCKETS)
+    return features.join(labels(spark, source_table, None, run_date), source.KEY)
 
 
-def split(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return (training rows, holdout rows).
+def bucket(column: str, *salt: str) -> Column:
+    """Return which of BUCKETS buckets a value of `column` falls into: always the same, with other `salt` another."""
+    return F.pmod(F.xxhash64(F.col(tables.quote(column)), *map(F.lit, salt)), F.lit(BUCKETS))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows in Spark, of which one machine takes no more than it holds."""
+
+    frame: DataFrame
+    rows: int
+
+    def take(self, columns: list[str], most: int, by: str = UNIT) -> pd.DataFrame:
+        """Return `columns` of at most `most` rows, the oldest first: of the same rows always the same part.
+
+        Args:
+            by: rows that share a value of this column are taken or left together.
+
+        Raises:
+            ValueError: if `most` is less than the smallest part that can be taken, about a ten-thousandth.
+        """
+        frame = self.frame
+        if self.rows > most:
+            # Counted, because some values have many more rows than others.
+            counts = sorted(frame.groupBy(bucket(by)).count().collect())
+            totals = accumulate(count for _, count in counts)
+            fitting = [number for (number, _), total in zip(counts, totals, strict=True) if total <= most]
+            if not fitting:
+                raise ValueError(f"max_rows in problem/config.yml is {most}, too little of {self.rows} rows: raise it.")
+            frame = frame.where(bucket(by) <= fitting[-1])
+        order = [role for role in (source.TIME, source.KEY) if role]
+        taken = frame.orderBy(*order).select(*columns).toPandas()
+        logger.info("took %d of %d rows", len(taken), self.rows)
+        return taken
+
+
+def split(rows: DataFrame) -> tuple[Part, Part]:
+    """Return (training rows, holdout rows) of labelled `rows`.
 
     The holdout is the newest `holdout_days` labelled days, which keeps the comparison honest: the champion was trained
     before those days, as the challenger is. Of a snapshot it is `holdout_fraction` of the entities, always the same.
@@ -110,18 +152,21 @@ def split(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     Raises:
         ValueError: if either part would be empty.
     """
-    if rows.empty:
-        raise ValueError("No labelled row in the training period: run the features task first, or wait for labels.")
     training = load_config().training
     if training.holdout_days is not None:
-        first = max(rows["event_date"]) - timedelta(days=training.holdout_days - 1)
-        held_out = rows["event_date"] >= first
+        group = F.col("event_date")
     else:
         # A hash, because a random part would be another one each time, and leak from training into the comparison.
-        hashes = pd.util.hash_pandas_object(rows[UNIT].astype(str), index=False)
-        held_out = (hashes % 10000).lt((training.holdout_fraction or 0) * 10000)
-    if held_out.all():
+        group = bucket(UNIT, "holdout") < (training.holdout_fraction or 0) * BUCKETS
+    counts: dict[Any, int] = dict(rows.groupBy(group).count().collect())
+    if not counts:
+        raise ValueError("No labelled row in the training period: run the features task first, or wait for labels.")
+    # Of days the first one that is held out; of a hash, that a row is.
+    first = True if training.holdout_days is None else max(counts) - timedelta(days=training.holdout_days - 1)
+    held_out = sum(count for each, count in counts.items() if each >= first)
+    trained_on = sum(counts.values()) - held_out
+    if not trained_on:
         raise ValueError("All labelled rows fall in the holdout: raise days, or hold less out in problem/config.yml.")
-    if not held_out.any():
+    if not held_out:
         raise ValueError("No labelled row falls in the holdout: raise holdout_fraction in problem/config.yml.")
-    return rows[~held_out], rows[held_out]
+    return Part(rows.where(group < F.lit(first)), trained_on), Part(rows.where(group >= F.lit(first)), held_out)

@@ -48,6 +48,15 @@ def fit(training: pd.DataFrame, parameters: dict[str, Any]) -> Pipeline:
     return estimator.fit(training[FEATURES], training[LABEL])
 
 
+def suggest(trial: Any) -> dict[str, Any]:
+    """Return parameters to try instead of those of PARAMETERS: `trial` is Optuna's (see docs/estimators.md)."""
+    return {
+        "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.3, log=True),
+        "max_leaf_nodes": trial.suggest_int("max_leaf_nodes", 7, 63, log=True),
+        "min_samples_leaf": trial.suggest_int("min_samples_leaf", 10, 200, log=True),
+    }
+
+
 def prediction(raw: np.ndarray) -> pd.DataFrame:
     """Return the columns PREDICTION for what the estimator returned, of shape (rows, 2): the probability of 1."""
     return pd.DataFrame({"fraud_score": raw[:, 1]})

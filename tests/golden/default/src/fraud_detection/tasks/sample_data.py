@@ -21,7 +21,7 @@ def sample_data(source_table: str, run_date: date, days: int, rows_per_day: int,
     spark = tables.spark_session()
     first = run_date - timedelta(days=days)
     if tables.exists(spark, source_table):
-        made_up = F.col(source.KEY).startswith(sample.KEY_PREFIX)
+        made_up = F.col(source.KEY).cast("string").startswith(sample.KEY_PREFIX)
         own, newest = (
             tables.read(spark, source_table)
             .agg(F.count(F.when(~made_up, 1)), F.max(F.to_date(source.TIME)) if source.TIME else F.lit(run_date))

@@ -17,6 +17,7 @@ from ..platform.evaluate import assess, too_few
 from ..platform.parameters import run
 from ..problem.features import FEATURES
 from ..problem.metrics import HIGHER_IS_BETTER
+from ..problem.source import LABEL
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,9 @@ def validate(
     registry.forget_approval(client, challenger)
 
     rows = data.labelled(spark, source_table, f"{schema}.features", run_date - timedelta(days=days), run_date)
-    _, holdout = data.split(rows)
+    gate = load_config().gate
+    _, newest = data.split(rows)
+    holdout = newest.take([*FEATURES, LABEL], gate.max_rows)
     with registry.downloaded(model, version) as folder:
         files_sha256 = registry.files_sha256(folder)
         metrics, reasons = acceptance(spark, folder, holdout)
@@ -121,7 +124,7 @@ def validate(
             compared, broken = acceptance(spark, folder, holdout)
         if broken:  # a champion that cannot score must not keep a good model out
             logger.warning("champion %s is not compared with: %s", champion.version, broken[0])
-    reasons = reasons or objections(metrics, compared or None, load_config().gate)
+    reasons = reasons or objections(metrics, compared or None, gate)
     status = "FAILED" if reasons else "PASSED"
 
     mlflow.set_experiment(experiment)
@@ -159,6 +162,7 @@ def validate(
         challenger,
         **result,
         validated_at=registry.now(),
+        holdout_rows=newest.rows,
         validation_objections="; ".join(reasons)[:500] or "none",
         **{name: f"{value:.4f}" for name, value in metrics.items()},
     )

@@ -134,7 +134,7 @@ def ask(model: str, endpoints: laptop.Endpoints, body: Any = None, path: str = "
     host = laptop.environment(endpoints.file.parents[1])["DATABRICKS_HOST"]
     request = urllib.request.Request(
         f"{host}/serving-endpoints/{serving.endpoint_name(model)}/{path}",
-        data=json.dumps(body or {"dataframe_records": [{"number": 2, "transaction_id": "t-1"}]}).encode(),
+        data=json.dumps(body or {"dataframe_records": [{"number": 2, "id": "t-1"}]}).encode(),
         headers={"Authorization": f"Bearer {laptop.TOKEN}", "Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
@@ -147,8 +147,8 @@ def ask(model: str, endpoints: laptop.Endpoints, body: Any = None, path: str = "
 @pytest.mark.parametrize(
     ("model", "name"),
     [
-        ("prod.fraud.model", "prod-fraud-model"),
-        ("dev.dev_ada_fraud.dev_ada_model", "dev-dev_ada_fraud-dev_ada_model"),
+        ("prod.sales.model", "prod-sales-model"),
+        ("dev.dev_ada_sales.dev_ada_model", "dev-dev_ada_sales-dev_ada_model"),
     ],
 )
 def test_an_endpoint_is_named_after_its_model(model: str, name: str) -> None:

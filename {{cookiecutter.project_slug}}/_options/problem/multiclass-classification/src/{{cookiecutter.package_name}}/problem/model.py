@@ -1,0 +1,73 @@
+"""The estimator: how it is fitted, and what its predictions look like. Another one goes here.
+
+Functions and classes of this module travel inside each model, so that whoever loads one needs none of this package.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OrdinalEncoder
+
+from .features import CATEGORICAL, FEATURES, NUMERIC
+from .source import CLASSES, LABEL
+
+PARAMETERS: dict[str, Any] = {
+    "learning_rate": 0.12,
+    "max_iter": 80,
+    "max_leaf_nodes": 15,
+    "min_samples_leaf": 40,
+    "l2_regularization": 1.0,
+    "random_state": 7,
+}
+
+# What a model needs where it is loaded. It gets the versions that are installed where it is trained.
+REQUIREMENTS = ("scikit-learn", "pandas", "numpy")
+
+PREDICT = "predict_proba"  # the method of the estimator that scores
+
+# The columns of the table `predictions`, with their Spark types, and the SQL that is true for a good row.
+PROBABILITIES = [f"{name}_probability" for name in CLASSES]
+PREDICTION = {"predicted_fault": "string", **dict.fromkeys(PROBABILITIES, "double")}
+PREDICTION_RULES = {
+    f"predicted_fault is one of {', '.join(CLASSES)}": f"predicted_fault IN {(*CLASSES,)}",
+    "the probabilities add up to 1": f"abs({' + '.join(PROBABILITIES)} - 1) < 0.001",
+}
+
+
+def fit(training: pd.DataFrame, parameters: dict[str, Any]) -> Pipeline:
+    """Return the estimator, fitted on the rows of `training` (FEATURES and LABEL).
+
+    Here is the place for weights: of rows (`histgradientboostingclassifier__sample_weight` of `fit`), or of classes
+    (`class_weight` of the estimator), which then scores no probabilities any more.
+
+    Raises:
+        ValueError: if no row has one of CLASSES: its probability would be missing.
+    """
+    if absent := [name for name in CLASSES if name not in set(training[LABEL])]:
+        raise ValueError(f"No training row is labelled {', '.join(absent)}: raise days or training_fraction.")
+    encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    estimator = make_pipeline(
+        make_column_transformer((encoder, CATEGORICAL), ("passthrough", NUMERIC)),
+        HistGradientBoostingClassifier(**parameters, categorical_features=list(range(len(CATEGORICAL)))),
+    )
+    return estimator.fit(training[FEATURES], training[LABEL].map(CLASSES.index))
+
+
+def suggest(trial: Any) -> dict[str, Any]:
+    """Return parameters to try instead of those of PARAMETERS: `trial` is Optuna's (see docs/estimators.md)."""
+    return {
+        "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.3, log=True),
+        "max_leaf_nodes": trial.suggest_int("max_leaf_nodes", 7, 63, log=True),
+        "min_samples_leaf": trial.suggest_int("min_samples_leaf", 10, 200, log=True),
+    }
+
+
+def prediction(raw: np.ndarray) -> pd.DataFrame:
+    """Return the columns PREDICTION for what the estimator returned, of shape (rows, classes): probabilities."""
+    probabilities = pd.DataFrame(raw, columns=PROBABILITIES)
+    probabilities.insert(0, "predicted_fault", np.array(CLASSES, dtype=object)[raw.argmax(axis=1)])
+    return probabilities

@@ -1,0 +1,62 @@
+"""The estimator: how it is fitted, and what its predictions look like. Another one goes here.
+
+Functions and classes of this module travel inside each model, so that whoever loads one needs none of this package.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OrdinalEncoder
+
+from .features import CATEGORICAL, FEATURES, NUMERIC
+from .source import LABEL
+
+PARAMETERS: dict[str, Any] = {
+    "loss": "squared_error",  # predicts the mean; "absolute_error" the median, "quantile" a time that few parcels miss
+    "learning_rate": 0.1,
+    "max_iter": 120,
+    "max_leaf_nodes": 15,
+    "min_samples_leaf": 40,
+    "l2_regularization": 1.0,
+    "random_state": 7,
+}
+
+# What a model needs where it is loaded. It gets the versions that are installed where it is trained.
+REQUIREMENTS = ("scikit-learn", "pandas", "numpy")
+
+PREDICT = "predict"  # the method of the estimator that scores
+
+# The columns of the table `predictions`, with their Spark types, and the SQL that is true for a good row.
+PREDICTION = {"predicted_hours": "double"}
+PREDICTION_RULES = {"predicted_hours is not negative": "predicted_hours >= 0"}
+
+
+def fit(training: pd.DataFrame, parameters: dict[str, Any]) -> Pipeline:
+    """Return the estimator, fitted on the rows of `training` (FEATURES and LABEL).
+
+    Here is the place for weights of rows: `histgradientboostingregressor__sample_weight` of `fit`.
+    """
+    encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    estimator = make_pipeline(
+        make_column_transformer((encoder, CATEGORICAL), ("passthrough", NUMERIC)),
+        HistGradientBoostingRegressor(**parameters, categorical_features=list(range(len(CATEGORICAL)))),
+    )
+    return estimator.fit(training[FEATURES], training[LABEL])
+
+
+def suggest(trial: Any) -> dict[str, Any]:
+    """Return parameters to try instead of those of PARAMETERS: `trial` is Optuna's (see docs/estimators.md)."""
+    return {
+        "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.3, log=True),
+        "max_leaf_nodes": trial.suggest_int("max_leaf_nodes", 7, 63, log=True),
+        "min_samples_leaf": trial.suggest_int("min_samples_leaf", 10, 200, log=True),
+    }
+
+
+def prediction(raw: np.ndarray) -> pd.DataFrame:
+    """Return the columns PREDICTION for what the estimator returned, of shape (rows, 1): hours."""
+    return pd.DataFrame({"predicted_hours": raw[:, 0].clip(min=0)})
