@@ -57,6 +57,8 @@ def main() -> None:
             adopt(ROOT, arguments.table, {role: getattr(arguments, role) for role in ROLES}, arguments.force)
         except AdoptError as error:
             sys.exit(f"local: {error}")
+        except (EOFError, KeyboardInterrupt):
+            sys.exit("local: interrupted")
         return
     # Imported late: the help text and a mistyped command should not wait for Spark and MLflow.
     from .bundle import BundleError
