@@ -1,6 +1,5 @@
 """What the lifecycle is told with: steps that say what happens, and promises that must hold afterwards."""
 
-import shutil
 import time
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -16,9 +15,8 @@ from local.adopt import rows
 from local.bundle import load_bundle
 from local.engine import STATE, open_session
 from local.environment import open_environment
-from local.jobs import JobError, Laptop, laptop
+from local.jobs import JobError, Laptop
 
-MARKER = "played-by-lifecycle"
 DAY_ONE = date(2026, 3, 2)
 
 
@@ -112,35 +110,17 @@ class Story:
         return Path(mlflow.artifacts.download_artifacts(f"runs:/{newest.info.run_id}/report.html", dst_path=str(state)))
 
 
-def fresh_state(root: Path) -> None:
-    """Empty `.local/`, but for rows that were adopted. State that did not come from a lifecycle is kept beside it."""
-    state = root / STATE
-    before = root / f"{STATE}-{time.strftime('%Y%m%dT%H%M%S')}"
-    if state.exists():
-        state.rename(before)
-    state.mkdir()
-    (state / MARKER).touch()
-    if (before / rows.ADOPTED).exists():
-        shutil.copytree(before / rows.ADOPTED, state / rows.ADOPTED)
-    if (before / MARKER).exists():
-        shutil.rmtree(before)
-    elif before.exists():
-        print(f"The lifecycle starts empty. What was in {STATE} is now in {before.name}.")
-
-
-def play(root: Path, tell: Callable[[Laptop], None]) -> None:
-    """Play a story from an empty laptop, and end with the state of every environment.
+def play(machine: Laptop, tell: Callable[[Laptop], None]) -> None:
+    """Play a story on an empty laptop, and end with the state of every environment.
 
     Raises:
         BrokenPromiseError: as soon as an environment is not in the state that the pattern promises.
         JobError: if a job fails that should not.
     """
-    fresh_state(root)
-    with laptop(root) as machine:
-        started = time.perf_counter()
-        tell(machine)
-        report = Story(machine).save_report("prod")
-        environments = [open_environment(root, target) for target in models.TARGETS]
-        print(f"\n{models.status(environments)}\n")
-        print(f"Monitoring report: {report}")
-        print(f"Everything the pattern promises holds ({time.perf_counter() - started:.0f} s).")
+    started = time.perf_counter()
+    tell(machine)
+    report = Story(machine).save_report("prod")
+    environments = [open_environment(machine.root, target) for target in models.TARGETS]
+    print(f"\n{models.status(environments)}\n")
+    print(f"Monitoring report: {report}")
+    print(f"Everything the pattern promises holds ({time.perf_counter() - started:.0f} s).")

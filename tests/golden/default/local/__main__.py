@@ -50,30 +50,39 @@ def main() -> None:
             adopt(ROOT, arguments.table, {role: getattr(arguments, role) for role in ROLES}, arguments.force)
         except AdoptError as error:
             sys.exit(f"local: {error}")
+        except (EOFError, KeyboardInterrupt):
+            sys.exit("local: interrupted")
         return
     # Imported late: the help text and a mistyped command should not wait for Spark and MLflow.
-    from fraud_detection import models
-
     from .bundle import BundleError
-    from .environment import open_environment
-    from .jobs import JobError
+    from .jobs import JobError, laptop
 
-    opened = partial(open_environment, ROOT)
     try:
         if arguments.command == "run":
-            parameters = dict(text.split("=", 1) for text in arguments.param)
-            opened(arguments.target).run(arguments.job, parameters)
+            with laptop(ROOT) as machine:
+                parameters = dict(text.split("=", 1) for text in arguments.param)
+                machine.run(arguments.target, arguments.job, parameters)
         elif arguments.command == "lifecycle":
-            from lifecycle.pattern import tell
-            from lifecycle.story import play
+            from lifecycle import fresh_state
 
-            play(ROOT, tell)
-        elif arguments.command == "models":
-            models.main(arguments.rest, opened, prog="python -m local models")
+            fresh_state(ROOT)
+            with laptop(ROOT) as machine:  # which imports what tasks need, while this process imports the story
+                from lifecycle.pattern import tell
+                from lifecycle.story import play
+
+                play(machine, tell)
         else:
-            print(models.status([opened(target) for target in models.TARGETS]))
-    except (BundleError, JobError, models.CommandError, AssertionError) as error:
-        sys.exit(f"local: {error}")  # an AssertionError is a promise that the lifecycle saw broken
+            from fraud_detection import models
+
+            from .environment import open_environment
+
+            opened = partial(open_environment, ROOT)
+            if arguments.command == "models":
+                models.main(arguments.rest, opened, prog="python -m local models")
+            else:
+                print(models.status([opened(target) for target in models.TARGETS]))
+    except (BundleError, JobError, AssertionError) as error:  # the last one is a promise that the lifecycle saw broken
+        sys.exit(f"local: {error}")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from fraud_detection import models
 from fraud_detection.platform import registry
 
 from .bundle import load_bundle
-from .engine import deployed_commits, environment
-from .jobs import JobError, laptop
+from .engine import deployed_commits
+from .variables import variables
 
 
 @dataclass(frozen=True)
@@ -22,24 +22,12 @@ class LaptopEnvironment(models.Environment):
 
     def connect(self) -> MlflowClient:
         """Point MLflow at the laptop, and return a client of its registry."""
-        os.environ.update(environment(self.root))
+        os.environ.update(variables(self.root))
         return registry.connect()
 
     def deployed_commit(self) -> str:
         """Return the git commit that was deployed last, `-` if none was."""
         return deployed_commits(self.root).get(self.name, "-")
-
-    def run(self, job: str, parameters: dict[str, str]) -> None:
-        """Run a job of this environment to its end.
-
-        Raises:
-            CommandError: if the run fails.
-        """
-        try:
-            with laptop(self.root) as machine:
-                machine.run(self.name, job, parameters)
-        except JobError as error:
-            raise models.CommandError(str(error)) from None
 
 
 def open_environment(root: Path, name: str) -> LaptopEnvironment:

@@ -16,8 +16,9 @@ from typing import Any
 
 from .adopt import rows
 from .bundle import BundleError, load_bundle, target_names
-from .engine import STATE, create_resources, environment, spark_server
+from .engine import STATE, create_resources, spark_server
 from .task import TaskRun, execute
+from .variables import variables
 
 # What the laptop honours or may ignore without changing results. Anything else in a job is refused by name.
 JOB_FIELDS = {
@@ -63,15 +64,15 @@ class Laptop:
 @contextmanager
 def laptop(root: Path) -> Iterator[Laptop]:
     """Start what jobs of the project in `root` need, and stop it at the end."""
-    os.environ.update(environment(root))
+    os.environ.update(variables(root))
     catalogs = [
         schema["catalog_name"]
         for target in target_names(root)
         for schema in load_bundle(root, target)["resources"]["schemas"].values()
     ]
+    if sys.platform == "linux":
+        forkserver.ensure_running()  # imports while this process goes on
     with spark_server(list(dict.fromkeys(catalogs))):
-        if sys.platform == "linux":
-            forkserver.ensure_running()  # imports while this process goes on
         yield Laptop(root)
 
 
@@ -198,4 +199,4 @@ def _refuse_unknown(where: str, found: dict[str, Any], known: set[str]) -> None:
 # A fork of a process that has imported everything starts at once. Only Linux forks safely after such imports.
 PROCESSES: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 if sys.platform == "linux":
-    PROCESSES.set_forkserver_preload(["local.task"])
+    PROCESSES.set_forkserver_preload(["local.preload"])

@@ -1,4 +1,4 @@
-"""One task of a job in a process of its own, as on Databricks. Importing this module imports what tasks need."""
+"""One task of a job in a process of its own, as on Databricks."""
 
 import json
 import logging
@@ -14,15 +14,6 @@ from typing import Any
 if not hasattr(sys.modules["__main__"], "__file__"):
     sys.modules["__main__"].__file__ = __file__
 
-# Imported here so that the process which all tasks are forked from has paid for it once.
-import matplotlib
-import mlflow.sklearn
-import mlflow.store.model_registry.sqlalchemy_store
-import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
-import pyspark.sql.connect.session  # noqa: F401
-
-import fraud_detection.tasks.train  # noqa: F401
-
 from .engine import open_session
 
 
@@ -36,6 +27,7 @@ class TaskRun:
     lakehouse: Path
     log: Path
     values: Path = field(repr=False)
+    spark: str = field(default_factory=lambda: os.environ["SPARK_REMOTE"])  # of the process that starts the task
 
 
 def execute(run: TaskRun) -> None:
@@ -44,7 +36,7 @@ def execute(run: TaskRun) -> None:
     log = run.log.open("w", encoding="utf-8")
     for stream in (1, 2):
         os.dup2(log.fileno(), stream)
-    matplotlib.use("agg")
+    os.environ["SPARK_REMOTE"] = run.spark
     logging.captureWarnings(True)
     sys.modules["databricks.sdk.runtime"] = _runtime(run.values)
     open_session(run.lakehouse)

@@ -14,7 +14,8 @@ from pyspark.sql import SparkSession
 
 from fraud_detection.platform import registry
 
-from local.engine import STATE, environment, open_session, spark_server
+from local.engine import STATE, open_session, spark_server
+from local.variables import variables
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # scikit-learn's threads would only wait for each other on small data
 
@@ -26,7 +27,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of the test's own laptop state. MLflow keeps its registry there."""
     root = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment(root).items():
+        for name, value in variables(root).items():
             patch.setenv(name, value)
         yield root
 

@@ -8,3 +8,5 @@ ROLES = {
     "entity": "says whose rows stay together when a part is taken (none: nobody's)",
     "label_time": "says when the label became known (none: it counts at once)",
 }
+
+ADOPTED = "adopted"  # folder below `.local/`, with the rows that were adopted

@@ -28,7 +28,7 @@ from .rows import ADOPTED, CALENDAR, ROWS
 
 PACKAGE = "fraud_detection"
 REQUIRED = ("key", "time", "label")
-LOG = "adopt.log"
+STAGE, LOG = "adopting", "adopt.log"  # below `.local/`
 
 
 def adopt(root: Path, table: str, given: dict[str, str | None], force: bool) -> None:
@@ -54,8 +54,9 @@ def adopt(root: Path, table: str, given: dict[str, str | None], force: bool) -> 
         _show(root, source, adopted, profile, files, json.loads((stage / trial.RESULT).read_text(encoding="utf-8")))
         if not force and input("\nWrite this? [y/N] ").strip().lower() not in ("y", "yes"):
             raise AdoptError("Nothing was written.")
+        fresh = _filled(root, stage)
         _write(root, files)
-        _fill(root, stage)
+        _swap(root, fresh)
     print("\nNow: uv run pytest, uv run python -m local run dev training, and git diff.")
 
 
@@ -86,7 +87,7 @@ def _kind() -> str:
 @contextmanager
 def _staged(root: Path) -> Iterator[Path]:
     """Make a folder with a copy of the package, in which all is tried before anything is written; remove it."""
-    stage = root.resolve() / STATE / "adopting"
+    stage = root.resolve() / STATE / STAGE
     shutil.rmtree(stage, ignore_errors=True)
     shutil.copytree(root / "src", stage / "src", ignore=shutil.ignore_patterns("__pycache__"))
     try:
@@ -193,9 +194,9 @@ def _write(root: Path, files: dict[str, str]) -> None:
         raise
 
 
-def _fill(root: Path, stage: Path) -> None:
-    """Start a new `.local/` whose source tables hold the adopted rows, with what was there kept beside it."""
-    state, fresh = root / STATE, root / f"{STATE}-new"
+def _filled(root: Path, stage: Path) -> Path:
+    """Return a new folder of state, whose source tables hold the adopted rows."""
+    fresh = root / f"{STATE}-new"
     shutil.rmtree(fresh, ignore_errors=True)
     delta = stage / "lakehouse" / "trial" / "own" / "source"
     for target in target_names(root):
@@ -204,7 +205,13 @@ def _fill(root: Path, stage: Path) -> None:
     (fresh / ADOPTED).mkdir()
     for name in (ROWS, CALENDAR):
         shutil.copy(stage / name, fresh / ADOPTED)
-    shutil.rmtree(stage)
+    return fresh
+
+
+def _swap(root: Path, fresh: Path) -> None:
+    """Let `fresh` be the state of this laptop. What was there is kept beside it."""
+    state = root / STATE
+    shutil.rmtree(state / STAGE)
     if any(path.name != LOG for path in state.iterdir()):
         kept = root / f"{STATE}-{time.strftime('%Y%m%dT%H%M%S')}"
         state.rename(kept)

@@ -10,8 +10,8 @@ from fraud_detection.problem import sample, source
 
 from ..bundle import load_bundle
 from ..engine import STATE, create_resources, open_session
+from . import ADOPTED
 
-ADOPTED = "adopted"  # folder below `.local/`
 ROWS, CALENDAR = "source.parquet", "calendar.json"
 
 

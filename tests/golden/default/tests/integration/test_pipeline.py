@@ -231,3 +231,21 @@ def test_the_gate_refuses_a_worse_candidate_and_the_champion_stays(
         pipeline.activate(version)
     assert pipeline.aliases() == {"champion": "1", "challenger": version}
     assert pipeline.table("release_log").count() == 1
+
+
+def test_spark_fits_on_more_rows_than_one_machine_takes(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def fit_distributed(training: DataFrame, parameters: dict[str, Any]) -> Any:
+        seen.append(training.count())
+        return train.fit(training.toPandas(), parameters)
+
+    limits = train.load_config()
+    fewer = limits.model_copy(update={"training": limits.training.model_copy(update={"max_rows": 1000})})
+    monkeypatch.setattr(train, "load_config", lambda: fewer)
+    monkeypatch.setattr(train, "FIT_DISTRIBUTED", fit_distributed)
+
+    tags = pipeline.client.get_model_version(pipeline.model, pipeline.train()).tags
+
+    assert [str(seen[0])] * 2 == [tags["training_rows"], tags["labelled_rows"]]
+    assert seen[0] > 1000

@@ -72,7 +72,9 @@ def plot(baseline: dict[str, Any], shares: dict[str, np.ndarray]) -> bytes:
     """Return a PNG with one panel per feature."""
     columns = 3
     height = -(-len(baseline) // columns)
-    figure = Figure(figsize=(4 * columns, 2.6 * height), layout="constrained")
+    figure = Figure(figsize=(4 * columns, 2.6 * height))
+    # Fixed, because a layout that measures its texts draws everything twice.
+    figure.subplots_adjust(left=0.05, right=0.98, bottom=0.03, top=0.95, hspace=0.25)
     for number, (name, profile) in enumerate(baseline.items(), start=1):
         axes = figure.add_subplot(height, columns, number)
         positions = np.arange(len(profile["shares"]))

@@ -1,0 +1,24 @@
+"""What tasks import. The process that all of them are forked from has paid for it once."""
+
+from . import task  # noqa: F401, I001 - first, because it makes this process fit for PySpark
+
+import gc
+
+import git  # noqa: F401 - MLflow asks it for the commit of a run
+import matplotlib.backends.backend_agg  # noqa: F401
+import mlflow.pyfunc
+import mlflow.sklearn
+import mlflow.store.model_registry.sqlalchemy_workspace_store
+import mlflow.store.tracking.sqlalchemy_workspace_store  # noqa: F401
+import pyspark.sql.connect.session  # noqa: F401
+import sqlalchemy.dialects.sqlite  # noqa: F401
+from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
+
+import fraud_detection.tasks.monitor
+import fraud_detection.tasks.train
+import fraud_detection.tasks.validate  # noqa: F401
+
+# MLflow reads the metadata of all packages when it first logs or loads a model, and remembers it.
+warn_dependency_requirement_mismatches(["mlflow"])
+# Without it, each fork would copy these objects when it looks for garbage among them.
+gc.freeze()
