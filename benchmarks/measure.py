@@ -34,8 +34,8 @@ def measure(*command: str | Path, cwd: Path) -> Measurement:
     Raises:
         SystemExit: if the command fails; its output is printed.
     """
-    # uv must take the environment of the project in `cwd`, not the one that runs the benchmarks, and modules are compiled
-    # once, as on any user's machine, and not by each process.
+    # uv must take the environment of the project in `cwd`, not the one that runs the benchmarks. Modules are compiled
+    # once, as on any machine of a user, and not by each process.
     ours = ("VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     start = time.perf_counter()
