@@ -34,8 +34,10 @@ def measure(*command: str | Path, cwd: Path) -> Measurement:
     Raises:
         SystemExit: if the command fails; its output is printed.
     """
-    # uv must take the environment of the project in `cwd`, not the one that runs the benchmarks.
-    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    # uv must take the environment of the project in `cwd`, not the one that runs the benchmarks. Modules are compiled
+    # once, as on any machine of a user, and not by each process.
+    ours = ("VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
     start = time.perf_counter()
     process = subprocess.Popen(
         command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"

@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from local import task  # noqa: F401 - imports what the task processes import before they start
+from local import preload  # noqa: F401 - imports what the task processes import before they start
 from local.bundle import load_bundle
 from local.engine import STATE, environment, open_session, spark_server
 

@@ -6,6 +6,7 @@ import os
 import databricks.sdk  # noqa: F401
 import mlflow.store._unity_catalog.registry.rest_store  # noqa: F401
 
+import local.preload  # noqa: F401
 from local.task import TaskRun, execute
 
 
