@@ -166,7 +166,7 @@ def test_the_wheel_is_complete(project: Project, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         (entry_points,) = (name for name in names if name.endswith(".dist-info/entry_points.txt"))
-        scripts = set(re.findall(r"^(\w+) = fraud_detection\.\1:main$", archive.read(entry_points).decode(), re.M))
+        scripts = set(re.findall(r"^(\w+) = fraud_detection\.tasks\.\1:main$", archive.read(entry_points).decode(), re.M))
     assert {
         f"fraud_detection/{name}" for name in ("problem/config.yml", "platform/registry.py", "tasks/train.py")
     } <= names
@@ -182,7 +182,7 @@ def test_the_wheel_of_classic_compute_has_the_date_of_its_newest_source(bake_ane
     root = bake_anew(compute="classic")
     commit(root)
     lock(root)
-    source = root / "src" / "fraud_detection" / "train.py"
+    source = root / "src" / "fraud_detection" / "tasks" / "train.py"
 
     def date_of_wheel() -> float:
         assert run("uv", "build", "--wheel", "--out-dir", tmp_path, cwd=root).returncode == 0
