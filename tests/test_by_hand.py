@@ -282,7 +282,7 @@ def test_the_documents_list_the_steps_of_the_command(desk: Desk, pattern: str) -
     with_host(desk)
     chapters = {"Release code": [line for line in code_release(pattern) if line != "uv build --wheel"]}
     if pattern in RECEIVING:
-        reason = "better on the holdout, reviewed with the fraud team"
+        reason = "better on the holdout, reviewed with its users"
         *accepted, _, _, _, promotion = model_release(pattern, "champion", "7")
         show = "uv run models show --target staging --version champion"
         promotion = promotion.replace("better", reason).replace(EVIDENCE, "e5e5…")
