@@ -66,7 +66,7 @@ def test(*arguments: str) -> None:
     """Check the style and run the tests. `arguments` go to pytest."""
     lint()
     # One more than there are cores, because many tests wait for servers and programs.
-    run("pytest", "-n", str((os.cpu_count() or 1) + 1), *arguments)
+    run("pytest", "-n", str((os.cpu_count() or 1) + 1), "--durations=25", *arguments)
 
 
 # What is seen in rendered files alone, without a command of the project.

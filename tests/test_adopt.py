@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Bake
-from helpers import commit, files, run
+from helpers import commit, files, run, sync
 
 pytestmark = pytest.mark.slow
 
@@ -21,8 +21,8 @@ SAMPLE = re.compile(r"fraud_score|is_fraud|card_id|transaction_id|merchant|\bcar
 def project(bake_anew: Bake) -> Path:
     """A project of its own, locked and under git."""
     project = bake_anew(project_name="Returns", description="Predicts which orders come back.")
-    assert run("uv", "sync", cwd=project).returncode == 0
     commit(project)
+    sync(project)
     return project
 
 

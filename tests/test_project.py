@@ -166,7 +166,9 @@ def test_the_wheel_is_complete(project: Project, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         (entry_points,) = (name for name in names if name.endswith(".dist-info/entry_points.txt"))
-        scripts = set(re.findall(r"^(\w+) = fraud_detection\.tasks\.\1:main$", archive.read(entry_points).decode(), re.M))
+        scripts = set(
+            re.findall(r"^(\w+) = fraud_detection\.tasks\.\1:main$", archive.read(entry_points).decode(), re.M)
+        )
     assert {
         f"fraud_detection/{name}" for name in ("problem/config.yml", "platform/registry.py", "tasks/train.py")
     } <= names
