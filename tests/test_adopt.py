@@ -78,9 +78,8 @@ def test_a_file_becomes_the_problem_of_the_project(project: Path, tmp_path: Path
     for job in ("training", "inference", "monitoring"):
         result = run("uv", "run", "python", "-m", "local", "run", "dev", job, cwd=project)
         assert result.returncode == 0, result.stdout[-4000:]
-    texts = {
-        name: text.decode(errors="ignore") for name, text in files(project).items() if name.endswith((".py", ".yml"))
-    }
+    own = {name: text.decode(errors="ignore") for name, text in files(project).items() if not name.startswith(".")}
+    texts = {name: text for name, text in own.items() if name.endswith((".py", ".yml"))}
     left = {name: SAMPLE.findall(text) for name, text in texts.items() if SAMPLE.search(text)}
     assert left == {}
     status = run("git", "status", "--porcelain", "--untracked-files=all", cwd=project).stdout
@@ -88,7 +87,9 @@ def test_a_file_becomes_the_problem_of_the_project(project: Path, tmp_path: Path
 
 
 def test_adopting_again_says_what_it_replaces(project: Path, tmp_path: Path) -> None:
-    """Runs after the first adoption. A snapshot, whose rows have no time."""
+    """A snapshot, whose rows have no time."""
+    (project / ".local").mkdir(exist_ok=True)
+    (project / ".local" / "mine").touch()
     features = project / "src" / "returns" / "problem" / "features.py"
     features.write_text(features.read_text(encoding="utf-8") + "\n# an edit of one's own\n", encoding="utf-8")
     orders = write_orders(tmp_path / "orders.csv")

@@ -96,11 +96,11 @@ def code_problems(project: Path, resources: dict[str, dict[str, Any]]) -> list[s
                 if wheel := task.get("python_wheel_task"):
                     name = wheel["entry_point"]
                     used.add(name)
-                    if entry_points.get(name) != f"{package.name}.{name}:main":
+                    if entry_points.get(name) != f"{package.name}.tasks.{name}:main":
                         problems.append(f"{target} {key}: pyproject.toml has no entry point {name}")
                         continue
                     # Databricks hands the parameters of the job to each task that has named ones itself.
-                    own, needed = wheel["named_parameters"].keys(), parameters_of(package / f"{name}.py")
+                    own, needed = wheel["named_parameters"].keys(), parameters_of(package / "tasks" / f"{name}.py")
                     taken |= needed
                     if not own or not own <= needed <= own | given:
                         problems.append(f"{target} {key}: parameters of {name} differ from its function's")

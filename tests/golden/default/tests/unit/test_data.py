@@ -28,8 +28,16 @@ def names(column: str, *numbers: int) -> list[Any]:
 
 
 def frame(spark: SparkSession, rows: pd.DataFrame) -> DataFrame:
-    known = rows.astype(object).mask(rows.isna(), None)
-    return spark.createDataFrame(known, SCHEMA)
+    # As tuples of Python's own types: of a pandas frame with unknown times, Spark takes no column of objects.
+    columns = [[None if pd.isna(value) else python(value) for value in rows[name]] for name in rows]
+    return spark.createDataFrame(list(zip(*columns, strict=True)), SCHEMA)
+
+
+def python(value: Any) -> Any:
+    """Return a value as Python's own type."""
+    if isinstance(value, pd.Timestamp):
+        return value.to_pydatetime()
+    return value.item() if hasattr(value, "item") else value
 
 
 def write(spark: SparkSession, table: str, rows: pd.DataFrame) -> None:
