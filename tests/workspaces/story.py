@@ -269,7 +269,7 @@ def deploy_code(story: Story) -> None:
     story.train("prod", today)
     promise(story.aliases("prod") == {"champion": 2, "previous": 1}, "the second training serves in prod")
     story.use("prod", today)
-    few = {"run_date": today, "days": 60, "training_fraction": 0.03}
+    few = {"run_date": today, "days": 60, "training_fraction": 0.05}
     refused("did not pass", lambda: story.life.run("prod", "training", **few))
     promise(story.aliases("prod") == {"champion": 2, "previous": 1, "challenger": 3}, "the gate held")
     story.history("prod")
