@@ -165,7 +165,8 @@ def test_spark_scores_as_the_model_does(pipeline: Pipeline) -> None:
     rows = pipeline.table("predictions").join(pipeline.table("features"), KEY).limit(100).toPandas()
     model = mlflow.pyfunc.load_model(f"models:/{pipeline.model}@champion")
     raw = np.asarray(model.predict(rows[FEATURES])).reshape(len(rows), -1)
-    pd.testing.assert_frame_equal(prediction(raw), rows[list(PREDICTION)], check_dtype=False)
+    # A request has fewer digits than a double, which may move a value over an edge of the estimator.
+    pd.testing.assert_frame_equal(prediction(raw), rows[list(PREDICTION)], check_dtype=False, atol=1e-3)
 
 
 def test_data_like_that_of_training_starts_no_training(pipeline: Pipeline) -> None:

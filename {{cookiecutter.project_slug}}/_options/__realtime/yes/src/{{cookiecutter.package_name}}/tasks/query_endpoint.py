@@ -33,7 +33,7 @@ def query(endpoint: str, rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
     workspace = WorkspaceClient()
     for first in range(0, len(rows), ROWS_PER_REQUEST):
         part = rows[[KEY, *FEATURES]].iloc[first : first + ROWS_PER_REQUEST]
-        request = {"dataframe_records": json.loads(part.to_json(orient="records"))}
+        request = {"dataframe_records": json.loads(part.to_json(orient="records", double_precision=15))}
         response = workspace.api_client.do("POST", f"/serving-endpoints/{endpoint}/invocations", body=request)
         moment = datetime.now(UTC)
         yield {
