@@ -17,9 +17,7 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-from scoring_steps import CATALOG, CHUNK, DAY, PROJECT, chunk, module, parquet, schema, session
+from scoring_steps import CATALOG, DAY, PROJECT, chunk, module, parquet, schema, session, write
 
 from local.bundle import load_bundle
 from local.engine import STATE, create_resources, environment, open_session, spark_server
@@ -44,12 +42,7 @@ def labelled_chunk(first: int, rows: int) -> pd.DataFrame:
 def fill(rows: int) -> dict[str, float]:
     """Write the source, the features and the predictions of this size."""
     start = time.perf_counter()
-    writer = None
-    for first in range(0, rows, CHUNK):
-        batch = pa.Table.from_pandas(labelled_chunk(first, min(CHUNK, rows - first)), preserve_index=False)
-        writer = writer or pq.ParquetWriter(parquet(rows), batch.schema)
-        writer.write_table(batch)
-    writer.close()
+    write(rows, labelled_chunk)
     (PROJECT.resolve() / STATE / "lakehouse" / CATALOG / schema(rows)).mkdir(parents=True, exist_ok=True)
     create_resources(PROJECT, load_bundle(PROJECT, "dev"))
     with session() as spark:

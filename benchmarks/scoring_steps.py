@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -74,15 +74,24 @@ def chunk(first: int, rows: int) -> pd.DataFrame:
     )
 
 
-def generate(rows: int) -> float:
-    """Write the features table of this size, chunk by chunk: as a Parquet file, and from that as a Delta table."""
-    start = time.perf_counter()
+def write(rows: int, some: Callable[[int, int], pd.DataFrame]) -> None:
+    """Write the Parquet file of this size, chunk by chunk.
+
+    Args:
+        some: returns so many rows from a first number on.
+    """
     writer = None
     for first in range(0, rows, CHUNK):
-        batch = pa.Table.from_pandas(chunk(first, min(CHUNK, rows - first)), preserve_index=False)
+        batch = pa.Table.from_pandas(some(first, min(CHUNK, rows - first)), preserve_index=False)
         writer = writer or pq.ParquetWriter(parquet(rows), batch.schema)
         writer.write_table(batch)
     writer.close()
+
+
+def generate(rows: int) -> float:
+    """Write the features table of this size, chunk by chunk: as a Parquet file, and from that as a Delta table."""
+    start = time.perf_counter()
+    write(rows, chunk)
     folder = PROJECT.resolve() / STATE / "lakehouse" / CATALOG / schema(rows)
     folder.mkdir(parents=True, exist_ok=True)
     with session() as spark:

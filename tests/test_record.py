@@ -7,19 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import CACHES, COOKIECUTTER, QUESTIONS, RECORD, ROOT, commit, run
-from test_update import create, rendered, update
+from helpers import COOKIECUTTER, QUESTIONS, RECORD, ROOT, commit, run
+from test_update import change, copied, create, rendered, update
 
 import template_extensions
 
 
 @pytest.fixture
 def template(tmp_path: Path) -> Path:
-    """The template as it is now, in a repository of its own."""
-    copy = tmp_path / "template"
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "build", "golden", *CACHES))
-    commit(copy)
-    return copy
+    return copied(tmp_path)
 
 
 def render(template: Path | str, folder: Path, *answers: str, **variables: str) -> Path:
@@ -54,9 +50,7 @@ def test_a_project_of_plain_cookiecutter_is_updated(template: Path, tmp_path: Pa
     own = project / "README.md"
     own.write_text(own.read_text(encoding="utf-8") + "\n## Contact\n\nAda.\n", encoding="utf-8")
     commit(project)
-    page = template / "{{cookiecutter.project_slug}}" / "docs" / "operations.md"
-    page.write_text(page.read_text(encoding="utf-8").replace("# Operations\n", "# Operating it\n"), encoding="utf-8")
-    commit(template)
+    change(template)
     update(project)
 
     assert own.read_text(encoding="utf-8").endswith("\n## Contact\n\nAda.\n")

@@ -133,14 +133,17 @@ def test_a_tag_goes_through_staging_to_prod(provider: Provider, pattern: str) ->
 @every_adapter
 @code_of
 def test_a_failure_stops_what_follows(provider: Provider, pattern: str) -> None:
-    commands = whole(provider.code(pattern))
+    stops_at_each(whole(provider.code(pattern)), provider, "code")
+
+
+def stops_at_each(commands: list[str], provider: Provider, kind: str) -> None:
+    """Let each command of a release fail in turn. A failure in prod says what to do next."""
     for at, command in enumerate(commands):
         provider.fail_at(command)
-        ran = provider.release("code")
+        ran = provider.release(kind)
         assert not ran.succeeded
         assert ran.commands == commands[: at + 1]
-        # A failure in prod says what to do next.
-        assert (ADVICE["code"] in ran.said) == ("--target prod" in command), command
+        assert (ADVICE[kind] in ran.said) == ("--target prod" in command), command
 
 
 @every_adapter
@@ -194,13 +197,7 @@ def test_prod_gets_the_version_that_was_shown(
 @every_adapter
 @model_of
 def test_a_failed_model_release_stops(provider: Provider, pattern: str) -> None:
-    commands = whole(provider.model(pattern))
-    for at, command in enumerate(commands):
-        provider.fail_at(command)
-        ran = provider.release("model")
-        assert not ran.succeeded
-        assert ran.commands == commands[: at + 1]
-        assert (ADVICE["model"] in ran.said) == ("--target prod" in command), command
+    stops_at_each(whole(provider.model(pattern)), provider, "model")
 
 
 @every_provider

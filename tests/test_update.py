@@ -10,13 +10,17 @@ from helpers import CACHES, ROOT, commit, files, lock, run
 CHANGED = {"compute": "classic", "deployment_pattern": "hybrid", "ci_provider": "gitlab-ci"}
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone of the template as it is now, with a commit of its own."""
-    copy = tmp_path_factory.mktemp("template") / "template"
+def copied(folder: Path) -> Path:
+    """Return a copy of the template as it is now, in a repository of its own."""
+    copy = folder / "template"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "build", "golden", *CACHES))
     commit(copy)
     return copy
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copied(tmp_path_factory.mktemp("template"))
 
 
 def create(template: Path, folder: Path, **answers: str) -> Path:
@@ -40,6 +44,13 @@ def rendered(project: Path) -> dict[str, bytes]:
     return {name: content for name, content in files(project).items() if not name.startswith((".git/", ".cruft.json"))}
 
 
+def change(template: Path) -> None:
+    """Commit a change of the template: another heading of docs/operations.md."""
+    page = template / "{{cookiecutter.project_slug}}" / "docs" / "operations.md"
+    page.write_text(page.read_text(encoding="utf-8").replace("# Operations\n", "# Operating it\n"), encoding="utf-8")
+    commit(template)
+
+
 def test_other_answers_make_the_project_that_they_make_anew(template: Path, tmp_path: Path) -> None:
     project = create(template, tmp_path / "first")
     update(project, "--variables-to-update", json.dumps(CHANGED))
@@ -51,9 +62,7 @@ def test_a_change_of_the_template_arrives_and_own_changes_stay(template: Path, t
     own = project / "src" / "fraud_detection" / "tasks" / "train.py"
     own.write_text(own.read_text(encoding="utf-8") + "\n# ours\n", encoding="utf-8")
     commit(project)
-    page = template / "{{cookiecutter.project_slug}}" / "docs" / "operations.md"
-    page.write_text(page.read_text(encoding="utf-8").replace("# Operations\n", "# Operating it\n"), encoding="utf-8")
-    commit(template)
+    change(template)
 
     update(project)
 

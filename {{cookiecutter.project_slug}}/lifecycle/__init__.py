@@ -1,21 +1,17 @@
 """The story of a model under this deployment pattern, told on the laptop. Delete the folder when you know it."""
 
 import shutil
-import time
 from pathlib import Path
 
 from local.adopt import ADOPTED
-from local.engine import STATE
+from local.engine import STATE, set_aside
 
 MARKER = "played-by-lifecycle"
 
 
 def fresh_state(root: Path) -> None:
     """Empty `.local/`, but for rows that were adopted. State that did not come from a lifecycle is kept beside it."""
-    state = root / STATE
-    before = root / f"{STATE}-{time.strftime('%Y%m%dT%H%M%S')}"
-    if state.exists():
-        state.rename(before)
+    state, before = root / STATE, set_aside(root)
     state.mkdir()
     (state / MARKER).touch()
     if (before / ADOPTED).exists():

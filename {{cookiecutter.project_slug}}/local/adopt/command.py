@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -19,12 +18,11 @@ from {{ cookiecutter.package_name }}.problem import model
 from {{ cookiecutter.package_name }}.problem import source as problem_source
 
 from ..bundle import load_bundle, target_names
-from ..engine import STATE
-from . import ROLES, trial, writing
+from ..engine import STATE, set_aside
+from . import ADOPTED, CALENDAR, ROLES, ROWS, trial, writing
 from .profile import Profile, describe
 from .reading import AdoptError, Source, read
 from .roles import Adopted, Roles, check
-from .rows import ADOPTED, CALENDAR, ROWS
 
 PACKAGE = "{{ cookiecutter.package_name }}"
 REQUIRED = ("key", "time", "label")
@@ -213,9 +211,7 @@ def _swap(root: Path, fresh: Path) -> None:
     state = root / STATE
     shutil.rmtree(state / STAGE)
     if any(path.name != LOG for path in state.iterdir()):
-        kept = root / f"{STATE}-{time.strftime('%Y%m%dT%H%M%S')}"
-        state.rename(kept)
-        print(f"What was in {STATE} is now in {kept.name}.")
+        print(f"What was in {STATE} is now in {set_aside(root).name}.")
     else:
         shutil.rmtree(state)
     fresh.rename(state)

@@ -11,7 +11,8 @@ import mlflow
 from fraud_detection import models
 from fraud_detection.platform import registry
 
-from local.adopt import rows
+from local.adopt import calendar
+from local.adopt.rows import arrive
 from local.bundle import load_bundle
 from local.engine import STATE, open_session
 from local.environment import open_environment
@@ -32,7 +33,7 @@ class Story:
         self.started = time.perf_counter()
         self.steps = 0
         # Of adopted rows, the story begins with all but those of the newest week, which arrive when it is over.
-        adopted = rows.calendar(machine.root)
+        adopted = calendar(machine.root)
         self.day_one = date.fromisoformat(adopted["today"]) - timedelta(days=7) if adopted else DAY_ONE
 
     def step(self, title: str) -> None:
@@ -46,7 +47,7 @@ class Story:
             name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in parameters.items()
         }
         if job == "sample_data":
-            rows.arrive(self.machine.root, target, run_date, drift=bool(parameters.get("drift")))
+            arrive(self.machine.root, target, run_date, drift=bool(parameters.get("drift")))
         self.machine.run(target, job, {"run_date": run_date.isoformat(), **texts})
 
     def refused(self, target: str, job: str, run_date: date, because: str, **parameters: object) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,14 @@ from typing import Any
 STATE = ".local"
 PRIMARY_KEY = re.compile(r", CONSTRAINT \S+ PRIMARY KEY \(.+?\)")
 HISTORY = re.compile(r"DESCRIBE HISTORY (.+) LIMIT 1")
+
+
+def set_aside(root: Path) -> Path:
+    """Make way for a new state of this laptop, and return where the one from before is now, if there was one."""
+    kept = root / f"{STATE}-{time.strftime('%Y%m%dT%H%M%S')}"
+    if (root / STATE).exists():
+        (root / STATE).rename(kept)
+    return kept
 
 
 def environment(root: Path) -> dict[str, str]:

@@ -14,7 +14,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
-from .adopt import rows
+from .adopt import calendar
 from .bundle import BundleError, load_bundle, target_names
 from .engine import STATE, create_resources, spark_server
 from .task import TaskRun, execute
@@ -173,7 +173,7 @@ class JobRun:
                 case ["job", "parameters", name] if name in self.parameters:
                     found = self.parameters[name]
                 case ["job", "start_time", "iso_date"]:
-                    found = rows.calendar(self.laptop.root).get("today") or self.started.date().isoformat()
+                    found = calendar(self.laptop.root).get("today") or self.started.date().isoformat()
                 case ["job", "run_id"]:
                     found = self.id
                 case ["task", "name"]:

@@ -1,24 +1,28 @@
-"""The adopted rows on this laptop: which day it is for them, and how they arrive in the tables of a story."""
+"""How the adopted rows arrive in the tables of a story, and how made-up ones go on behind them."""
 
-import json
 from datetime import date, timedelta
 from pathlib import Path
 
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from fraud_detection.platform import data, tables
 from fraud_detection.problem import sample, source
 
 from ..bundle import load_bundle
 from ..engine import STATE, create_resources, open_session
-from . import ADOPTED
-
-ROWS, CALENDAR = "source.parquet", "calendar.json"
+from . import ADOPTED, ROWS, calendar
 
 
-def calendar(root: Path) -> dict[str, str]:
-    """Return `today`, the day after the newest adopted row, and `rows_per_day`; nothing if no rows were adopted."""
-    path = root / STATE / ADOPTED / CALENDAR
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+def own_rows(spark: SparkSession, parquet: Path) -> DataFrame:
+    """Return the adopted rows of a file, with the types of the source."""
+    columns = [f"CAST(`{name}` AS {kind}) AS `{name}`" for name, kind in source.COLUMNS.items()]
+    return spark.read.parquet(str(parquet)).selectExpr(*columns)
+
+
+def made_up(spark: SparkSession, start: date, end: date, rows_per_day: int, drift: bool = False) -> DataFrame:
+    """Return generated rows of [start, end), with the types of the source."""
+    return spark.createDataFrame(sample.generate(start, end, rows_per_day, seed=1, drift=drift), data.SCHEMA)
 
 
 def arrive(root: Path, target: str, until: date, drift: bool) -> None:
@@ -35,16 +39,14 @@ def arrive(root: Path, target: str, until: date, drift: bool) -> None:
     bundle = load_bundle(root, target)
     create_resources(root, bundle)
     spark = open_session(root.resolve() / STATE / "lakehouse")
-    schema = bundle["resources"]["schemas"]["schema"]["id"]
-    table = ".".join(f"`{part}`" for part in (*schema.split("."), "source"))
-    columns = [f"CAST(`{name}` AS {kind}) AS `{name}`" for name, kind in source.COLUMNS.items()]
-    rows = spark.read.parquet(str(own)).selectExpr(*columns)
-    exists = spark.catalog.tableExists(table)
+    table = f"{bundle['resources']['schemas']['schema']['id']}.source"
+    rows = own_rows(spark, own)
+    exists = tables.exists(spark, table)
     known = calendar(root)
     today, first = date.fromisoformat(known["today"]), date.min
     arriving = []
     if source.TIME and exists:
-        (newest,) = spark.sql(f"SELECT to_date(max(`{source.TIME}`)) FROM {table}").collect()[0]
+        (newest,) = tables.read(spark, table).agg(F.to_date(F.max(source.TIME))).collect()[0]
         first = newest + timedelta(days=1)
     if source.TIME and first < today:
         arriving.append(rows.where(f"to_date(`{source.TIME}`) >= '{first}' AND `{source.TIME}` < '{until}'"))
@@ -52,14 +54,12 @@ def arrive(root: Path, target: str, until: date, drift: bool) -> None:
         arriving.append(rows)
     begin = max(first, today)
     if begin < until and (source.TIME or drift):
-        types = ", ".join(f"`{name}` {kind}" for name, kind in source.COLUMNS.items())
-        made_up = sample.generate(begin, until, int(known["rows_per_day"]), seed=1, drift=drift)
-        arriving.append(spark.createDataFrame(made_up, types))
+        arriving.append(made_up(spark, begin, until, int(known["rows_per_day"]), drift))
     for part in arriving:
         if not exists:
-            part.writeTo(table).using("delta").create()
+            tables.create(part, table)
             exists = True
         elif source.TIME:
-            part.writeTo(table).append()
+            part.writeTo(tables.quote(table)).append()
         else:  # a new snapshot
-            part.writeTo(table).overwrite(F.lit(True))
+            part.writeTo(tables.quote(table)).overwrite(F.lit(True))

@@ -17,13 +17,15 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from fraud_detection.platform import data, tables
 from fraud_detection.platform.config import load_config
-from fraud_detection.problem import metrics, model, sample, source
+from fraud_detection.platform.evaluate import predicted
+from fraud_detection.problem import metrics, model, source
 from fraud_detection.problem.features import FEATURES
 from fraud_detection.tasks import features
 
 from ..engine import environment, open_session, spark_server
+from . import CALENDAR, ROWS
 from .profile import WINDOW
-from .rows import CALENDAR, ROWS
+from .rows import made_up, own_rows
 
 MADE_UP_PER_DAY, MADE_UP_DAYS = 150, 60  # as few as the tests of the project learn from
 DRIFT_DAYS = 35  # as in the lifecycle
@@ -50,9 +52,7 @@ def main() -> None:
         (folder / "lakehouse" / "trial" / schema).mkdir(parents=True)
     with spark_server(["trial"]):
         spark = open_session(folder / "lakehouse")
-        columns = [f"CAST(`{name}` AS {kind}) AS `{name}`" for name, kind in source.COLUMNS.items()]
-        own = spark.read.parquet(str(folder / ROWS)).selectExpr(*columns)
-        tables.create(own, "trial.own.source")
+        tables.create(own_rows(spark, folder / ROWS), "trial.own.source")
         own = tables.read(spark, "trial.own.source")
         if broken := data.broken_rules(own):
             raise RuntimeError("\n".join(broken))
@@ -69,12 +69,6 @@ def main() -> None:
     (folder / RESULT).write_text(json.dumps(thresholds(trials)), encoding="utf-8")
 
 
-def made_up(spark: SparkSession, start: date, end: date, rows_per_day: int, drift: bool = False) -> Any:
-    """Return generated rows as a Spark data frame with the types of the source."""
-    types = ", ".join(f"`{name}` {kind}" for name, kind in source.COLUMNS.items())
-    return spark.createDataFrame(sample.generate(start, end, rows_per_day, seed=1, drift=drift), types)
-
-
 def measure(spark: SparkSession, schema: str, today: date, days: int) -> dict[str, Any]:
     """Return what a constant and a model reach on the holdout of `<schema>.source`, called as the tasks do."""
     start = today - timedelta(days=days)
@@ -86,14 +80,10 @@ def measure(spark: SparkSession, schema: str, today: date, days: int) -> dict[st
     constant.fit(training[FEATURES], training[source.LABEL])
     fitted = model.fit(training, model.PARAMETERS)
 
-    def predicted(estimator: Any) -> pd.DataFrame:
-        raw = getattr(estimator, model.PREDICT)(holdout[FEATURES])
-        return model.prediction(raw.reshape(len(holdout), -1))
-
     labels = holdout[source.LABEL].reset_index(drop=True)
-    reached = predicted(fitted)
+    reached = predicted(fitted, holdout)
     return {
-        "constant": metrics.quality(labels, predicted(constant)),
+        "constant": metrics.quality(labels, predicted(constant, holdout)),
         "model": metrics.quality(labels, reached),
         "chance": chance(labels, reached),
         "rows": len(holdout),

@@ -154,16 +154,16 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
-from $package.problem import features, sample, source
+from $package.platform import data
+from $package.problem import features, sample
 
 DAY = date(2026, 3, 2)
 
 
 @pytest.fixture(scope="module")
 def computed(spark: SparkSession) -> pd.DataFrame:
-    types = ", ".join(f"`{column}` {kind}" for column, kind in source.COLUMNS.items())
     rows = sample.generate(DAY, DAY + timedelta(days=7), 100, seed=1)
-    return features.compute_features(spark.createDataFrame(rows, types)).toPandas()
+    return features.compute_features(spark.createDataFrame(rows, data.SCHEMA)).toPandas()
 
 
 def test_numbers_are_doubles(computed: pd.DataFrame) -> None:

@@ -14,7 +14,6 @@ from fraud_detection.tasks import check_data, features
 
 DAY = date(2026, 3, 1)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-SCHEMA = ", ".join(f"{column} {kind}" for column, kind in source.COLUMNS.items())
 
 
 def rows(number: int, **changes: Any) -> pd.DataFrame:
@@ -30,7 +29,7 @@ def names(column: str, *numbers: int) -> list[Any]:
 def frame(spark: SparkSession, rows: pd.DataFrame) -> DataFrame:
     # As tuples of Python's own types: of a pandas frame with unknown times, Spark takes no column of objects.
     columns = [[None if pd.isna(value) else python(value) for value in rows[name]] for name in rows]
-    return spark.createDataFrame(list(zip(*columns, strict=True)), SCHEMA)
+    return spark.createDataFrame(list(zip(*columns, strict=True)), data.SCHEMA)
 
 
 def python(value: Any) -> Any:

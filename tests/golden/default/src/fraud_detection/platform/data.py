@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 # What a row is known by in the tables of the project, beside its day `event_date`.
 ROW = [role for role in (source.KEY, source.TIME) if role]
+SCHEMA = ", ".join(f"`{column}` {kind}" for column, kind in source.COLUMNS.items())  # of the source table, for Spark
 UNIT = source.ENTITY or source.KEY  # what a part of the rows is taken by
 BUCKETS = 10_000  # that the values of UNIT are divided into
 
@@ -137,8 +138,7 @@ class Part:
             if not fitting:
                 raise ValueError(f"max_rows in problem/config.yml is {most}, too little of {self.rows} rows: raise it.")
             frame = frame.where(bucket(by) <= fitting[-1])
-        order = [role for role in (source.TIME, source.KEY) if role]
-        taken = frame.orderBy(*order).select(*columns).toPandas()
+        taken = frame.orderBy(*reversed(ROW)).select(*columns).toPandas()
         logger.info("took %d of %d rows", len(taken), self.rows)
         return taken
 

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..problem import metrics
 from ..problem.features import FEATURES
-from ..problem.model import prediction
+from ..problem.model import PREDICT, prediction
 from ..problem.source import LABEL
 
 
@@ -43,6 +44,11 @@ def two_dimensional(raw: object) -> np.ndarray:
     """Return what a model returned with one row per row: shape (rows, k), also where it gives one number each."""
     array = np.asarray(raw)
     return array.reshape(len(array), -1)
+
+
+def predicted(estimator: Any, inputs: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns PREDICTION that a fitted estimator gives for `inputs` (FEATURES)."""
+    return prediction(two_dimensional(getattr(estimator, PREDICT)(inputs[FEATURES])))
 
 
 def too_few(counted: dict[str, float], least: dict[str, int]) -> list[str]:

@@ -6,9 +6,8 @@ import mlflow
 import pandas as pd
 
 from ..problem import metrics, source
-from ..problem.features import FEATURES
-from ..problem.model import PARAMETERS, PREDICT, fit, prediction, suggest
-from .evaluate import two_dimensional
+from ..problem.model import PARAMETERS, fit, suggest
+from .evaluate import predicted
 
 
 def best_parameters(training: pd.DataFrame, trials: int) -> dict[str, Any]:
@@ -39,8 +38,7 @@ def best_parameters(training: pd.DataFrame, trials: int) -> dict[str, Any]:
         with mlflow.start_run(run_name=f"trial {trial.number}", nested=True):
             mlflow.log_params(parameters)
             estimator = fit(earlier, parameters)
-            raw = two_dimensional(getattr(estimator, PREDICT)(later[FEATURES]))
-            quality = metrics.quality(later[source.LABEL], prediction(raw))
+            quality = metrics.quality(later[source.LABEL], predicted(estimator, later))
             mlflow.log_metrics(quality)
         return quality[main_metric]
 

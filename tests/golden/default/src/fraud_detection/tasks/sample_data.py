@@ -35,8 +35,7 @@ def sample_data(source_table: str, run_date: date, days: int, rows_per_day: int,
         logger.info("%s is complete up to %s", source_table, run_date)
         return
     rows = sample.generate(first, run_date, rows_per_day, zlib.crc32(source_table.encode()), drift)
-    types = ", ".join(f"{column} {kind}" for column, kind in source.COLUMNS.items())
-    frame = spark.createDataFrame(rows[list(source.COLUMNS)], types)
+    frame = spark.createDataFrame(rows[list(source.COLUMNS)], data.SCHEMA)
     tables.replace(frame, source_table, data.happened(first, run_date))
     logger.info("wrote %d rows of %s to %s", len(rows), first, source_table)
 

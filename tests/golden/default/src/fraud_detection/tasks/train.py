@@ -22,12 +22,12 @@ from sklearn.inspection import permutation_importance
 from ..platform import data, registry, search, tables
 from ..platform.config import load_config
 from ..platform.drift import describe
-from ..platform.evaluate import evaluate, two_dimensional
+from ..platform.evaluate import evaluate, predicted
 from ..platform.parameters import run, set_task_value
 from ..problem import metrics
 from ..problem import model as problem_model
 from ..problem.features import FEATURES
-from ..problem.model import PARAMETERS, PREDICT, REQUIREMENTS, fit, prediction
+from ..problem.model import PARAMETERS, PREDICT, REQUIREMENTS, fit
 from ..problem.source import LABEL
 
 logger = logging.getLogger(__name__)
@@ -87,9 +87,9 @@ def train(
     features_table, start = f"{schema}.features", run_date - timedelta(days=days)
     rows = data.labelled(spark, source_table, features_table, start, run_date, training_fraction)
     known, newest = data.split(rows)
-    limits = load_config()
-    training = known.take(["event_date", *FEATURES, LABEL], limits.training.max_rows)
-    holdout = newest.take([*FEATURES, LABEL], limits.gate.max_rows)
+    config = load_config()
+    training = known.take(["event_date", *FEATURES, LABEL], config.training.max_rows)
+    holdout = newest.take([*FEATURES, LABEL], config.gate.max_rows)
     if training[LABEL].nunique() < 2:
         raise ValueError(f"All {len(training)} training rows have one label: raise days or training_fraction.")
 
@@ -110,7 +110,7 @@ def train(
             "training_date": run_date,
         }
         mlflow.set_tags(lineage)
-        trials = load_config().training.trials
+        trials = config.training.trials
         parameters = search.best_parameters(training, trials) if trials else PARAMETERS
         mlflow.log_params(parameters)
 
@@ -136,7 +136,7 @@ def train(
             serialization_format="cloudpickle",
             pip_requirements=[f"{package}=={installed(package)}" for package in REQUIREMENTS],
             # Monitoring compares with what the model saw. It travels inside the model, also into another catalog.
-            metadata={"baseline": describe(training, prediction(two_dimensional(predict(training[FEATURES]))))},
+            metadata={"baseline": describe(training, predicted(estimator, training))},
         )
         with registry.explained():
             version = mlflow.register_model(info.model_uri, model, tags={k: str(v) for k, v in lineage.items()})
@@ -149,11 +149,10 @@ def train(
 def log_plots(estimator: Any, holdout: pd.DataFrame) -> None:
     """Log the plots of the problem, and permutation importance by its main metric, on `holdout` to the active run."""
     (main_metric, higher_is_better), *_ = metrics.HIGHER_IS_BETTER.items()
-    predicted = prediction(two_dimensional(getattr(estimator, PREDICT)(holdout[FEATURES])))
+    found = predicted(estimator, holdout)
 
     def score(estimator: Any, inputs: pd.DataFrame, labels: pd.Series) -> float:
-        found = prediction(two_dimensional(getattr(estimator, PREDICT)(inputs)))
-        value = metrics.quality(labels, found)[main_metric]
+        value = metrics.quality(labels, predicted(estimator, inputs))[main_metric]
         return value if higher_is_better else -value
 
     def importance(axes: Axes) -> None:
@@ -165,7 +164,7 @@ def log_plots(estimator: Any, holdout: pd.DataFrame) -> None:
         axes.set_xlabel(f"loss of {main_metric.replace('_', ' ')} when shuffled")
 
     draw: dict[str, Callable[[Axes], object]] = {
-        name: partial(plot, holdout[LABEL], predicted) for name, plot in metrics.PLOTS.items()
+        name: partial(plot, holdout[LABEL], found) for name, plot in metrics.PLOTS.items()
     }
     for name, plot in (draw | {"feature_importance": importance}).items():
         figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")

@@ -5,7 +5,6 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from {{ cookiecutter.package_name }}.platform import data
-from {{ cookiecutter.package_name }}.problem.source import COLUMNS
 
 GOOD: dict[str, Any] = {
     "parcel_id": "p1",
@@ -23,8 +22,7 @@ GOOD: dict[str, Any] = {
 
 def rows(spark: SparkSession, *changes: dict[str, Any]) -> DataFrame:
     """Return good rows, each with its changes."""
-    schema = ", ".join(f"{column} {kind}" for column, kind in COLUMNS.items())
-    return spark.createDataFrame([tuple((GOOD | change).values()) for change in changes], schema)
+    return spark.createDataFrame([tuple((GOOD | change).values()) for change in changes], data.SCHEMA)
 
 
 def test_a_row_without_a_label_is_good(spark: SparkSession) -> None:
