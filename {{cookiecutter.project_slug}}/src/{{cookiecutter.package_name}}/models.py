@@ -210,18 +210,18 @@ def promote(
     Raises:
         CommandError: if `target` does not receive, or the run stops; the log says at which gate.
     """
-    wanted = {"approved_by": approved_by, "approval_reason": reason, "approved_evidence": evidence}
-    wanted |= parameters or {}
-    if source_model:
-        wanted["source_model"] = source_model
-    if export_from and "promotion" in target.resources["jobs"]:
-        wanted["model_version"] = carry_over(export_from, target, version)
-    else:
-        wanted["source_version"] = version
     if "promotion" not in target.resources["jobs"]:
         raise CommandError(
             f"{target.name} trains its own model and has no promotion job: run its training job instead."
         )
+    wanted = {"approved_by": approved_by, "approval_reason": reason, "approved_evidence": evidence}
+    wanted |= parameters or {}
+    if source_model:
+        wanted["source_model"] = source_model
+    if export_from:
+        wanted["model_version"] = carry_over(export_from, target, version)
+    else:
+        wanted["source_version"] = version
     target.run("promotion", wanted)
     champion = registry.get(target.connect(), target.model, registry.CHAMPION)
     return f"Version {champion.version} of {target.model} serves in {target.name}."
