@@ -165,7 +165,7 @@ def test_spark_scores_as_the_model_does(pipeline: Pipeline) -> None:
     rows = pipeline.table("predictions").join(pipeline.table("features"), KEY).limit(100).toPandas()
     model = mlflow.pyfunc.load_model(f"models:/{pipeline.model}@champion")
     raw = np.asarray(model.predict(rows[FEATURES])).reshape(len(rows), -1)
-    # The endpoint reads numbers from JSON, which may move one over an edge where the estimator decides otherwise.
+    # Numbers that were read from text may lie just over an edge at which the estimator decides otherwise.
     same = (prediction(raw).round(3) == rows[list(PREDICTION)].round(3)).all(axis="columns")
     assert same.mean() > 0.9
 
