@@ -43,10 +43,12 @@ def run(*command: str | Path, cwd: Path = ROOT) -> None:
 
 
 def set_up() -> None:
-    """Make .venv with the `dev` group of pyproject.toml, unless it is there already. Programs that the tests need and
-    this machine lacks come along."""
-    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
-    requirements = groups["dev"] + (groups["npm"] if shutil.which("npm") is None else [])
+    """Make .venv with the packages of pyproject.toml and its `dev` group, unless it is there already. Programs that the
+    tests need and this machine lacks come along."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    groups = settings["dependency-groups"]
+    requirements = settings["project"]["dependencies"] + groups["dev"]
+    requirements += groups["npm"] if shutil.which("npm") is None else []
     installed = VENV / "installed.json"
     if PYTHON.exists() and installed.exists() and json.loads(installed.read_text(encoding="utf-8")) == requirements:
         return

@@ -1,0 +1,12 @@
+"""The command line `ml-template`."""
+
+import click
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Make and keep machine learning projects on Databricks."""
+
+
+if __name__ == "__main__":
+    main(prog_name="ml-template")
