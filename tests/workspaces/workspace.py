@@ -25,6 +25,7 @@ from werkzeug.wrappers import Request, Response
 
 Endpoints = Callable[[str, str, str, dict[str, Any]], tuple[dict[str, Any], dict[str, str]]]
 
+
 @cache
 def new_database() -> Path:
     """Return a database of MLflow without runs. To make one takes it seconds, to copy it none."""
