@@ -477,6 +477,7 @@ def update(
         for command in commands:
             run(command, project)
     else:
+        # Nobody types a description, which is behind everything else.
         typed = [["git", "switch", proposal.branch], *(command[:8] for command in commands)]
         click.echo(f"It is on the branch {proposal.branch}. To look at it, and to open a pull request:\n")
         click.echo("".join(f"  {subprocess.list2cmdline(command)}\n" for command in typed), nl=False)
@@ -494,4 +495,4 @@ def run(command: list[str], project: Path) -> None:
     if not program:
         raise click.ClickException(f"There is no {command[0]}. Install it, or type the same in your browser.")
     if subprocess.run([program, *command[1:]], cwd=project).returncode:
-        raise click.ClickException(f"{' '.join(command[:3])} failed. The branch {command[-1]} is there: type it again.")
+        raise click.ClickException(f"{' '.join(command[:3])} failed. Its branch is there: type the command again.")
