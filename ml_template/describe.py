@@ -89,7 +89,7 @@ def update(
         lock: what to tell about `uv.lock`, if anything.
         tests: None if they were not run.
     """
-    parts = [f"`ml-template update`: template {named(before)} to {named(now)}."]
+    parts = []
     answered = [
         f"`{question}`: `{answer}`" for question, answer in now.answers.items() if question not in before.answers
     ]
