@@ -187,6 +187,10 @@ def files_of(top: Path, tree: str) -> set[str]:
     return set(git(top, "ls-tree", "-r", "-z", "--name-only", tree, check=True).stdout.split("\0")) - {""}
 
 
+def files_changed(top: Path, before: str, after: str) -> set[str]:
+    return set(git(top, "diff-tree", "-r", "-z", "--name-only", before, after, check=True).stdout.split("\0")) - {""}
+
+
 def folders(paths: set[str]) -> set[PurePosixPath]:
     return {parent for path in paths for parent in PurePosixPath(path).parents}
 
@@ -243,7 +247,7 @@ def propose(
         template: a clone of the template's repository, if there is one already.
 
     Returns:
-        None if the project is up to date.
+        None if the project is up to date, or nothing of what changed in the template reaches it.
 
     Raises:
         click.ClickException: if the update cannot be made. Nothing is left behind then.
@@ -280,6 +284,8 @@ def propose(
 
         ours = git(top, "rev-parse", f"HEAD:{prefix}", check=True).stdout.strip()
         merged = merge(top, ours, before, after)
+        if files_changed(top, ours, merged.tree) <= {RECORD} and not describe.changed(record, now):
+            return None  # what changed in the template does not reach this project
         lock = tests = None
         if not merged.conflicts:
             merged.tree, lock = locked(top, ours, merged.tree)
@@ -383,8 +389,7 @@ def checked_out(top: Path, tree: str) -> Iterator[Path]:
 
 def locked(top: Path, ours: str, tree: str) -> tuple[str, str | None]:
     """Return the tree with a `uv.lock` that is as new as its `pyproject.toml`, and what to tell about it."""
-    changed = git(top, "diff-tree", "-r", "--name-only", ours, tree, check=True).stdout.splitlines()
-    if "uv.lock" not in files_of(top, tree) or "pyproject.toml" not in changed:
+    if "uv.lock" not in files_of(top, tree) or "pyproject.toml" not in files_changed(top, ours, tree):
         return tree, None
     with checked_out(top, tree) as folder:
         result = run_uv(folder, "lock")

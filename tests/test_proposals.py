@@ -187,6 +187,15 @@ def test_a_project_follows_the_branch_that_it_was_made_from(template: Path, tmp_
     assert followed == {branch: branch, "v1.0.0": None, None: None}
 
 
+def test_what_does_not_reach_the_project_is_no_update(project: Path, template: Path, tmp_path: Path) -> None:
+    newer = tmp_path / "newer"
+    git(tmp_path, "clone", "--quiet", "--branch", "v1.0.0", str(template), str(newer))
+    git(newer, "switch", "--quiet", "--create", "main")
+    write(newer, {"README.md": "Of the template.\n"})
+    write(project, {RECORD: (project / RECORD).read_text("utf-8").replace(str(template), str(newer))})
+    assert propose(project).output == "The project is up to date.\n"
+
+
 def test_new_questions_are_asked(project: Path) -> None:
     asked = []
 
