@@ -157,7 +157,7 @@ def test_what_needs_a_decision_is_marked_and_listed(project: Path) -> None:
 
 def test_other_answers_are_an_update_as_well(project: Path) -> None:
     write(project, {"README.md": "Ours.\n\n" + (project / "README.md").read_text("utf-8")})
-    result = propose(project, "--to", "1.0.0", "--answer", "ci_provider=none")
+    result = propose(project, "--answer", "ci_provider=none")
     assert result.exit_code == 0, result.output
     branch = "template-switch-ci-provider-none"
     assert content(project, branch)["README.md"] == "Ours.\n\n# churn\n\nIt is made by hand.\n\nProvider: none\n"
