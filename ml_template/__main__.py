@@ -2,11 +2,15 @@
 
 import click
 
+from ml_template.policies import policies
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Make and keep machine learning projects on Databricks."""
 
+
+main.add_command(policies)
 
 if __name__ == "__main__":
     main(prog_name="ml-template")

@@ -1,0 +1,183 @@
+"""The policies of an organisation: every project keeps the default ones, and each edit that breaks one is found."""
+
+import json
+import re
+import shutil
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from conftest import Bake
+from helpers import CHOICES, PATTERNS, RECORD, ROOT, TARGETS, YAMLLINT, load_bundle, run
+
+from ml_template.__main__ import main
+from ml_template.policies import DEFAULTS, FAILS, effective_bundle, judge, load_policies
+from ml_template.render import Record
+
+PROVIDERS = CHOICES["ci_provider"]
+
+
+@pytest.fixture(scope="module")
+def projects(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Path]:
+    """Every pattern with every provider."""
+    made = {}
+    for pattern, provider in product(PATTERNS, PROVIDERS):
+        project = tmp_path_factory.mktemp("judged") / "project"
+        rendered = bake(deployment_pattern=pattern, ci_provider=provider)
+        # What the policies read. A rendering in this process has no record.
+        shutil.copytree(rendered, project, ignore=shutil.ignore_patterns("docs", "local", "tests", "*.py"))
+        Record("https://example.com/us/template", "0" * 40, {"deployment_pattern": pattern}).write(project)
+        made[pattern, provider] = project
+    return made
+
+
+def broken(project: Path, *paths: Path) -> dict[str, list[str]]:
+    """Return what breaks each policy in a project, as a person reads it."""
+    return {
+        result.policy: [f"{one.file}, {one.where}: {one.found}" for one in result.findings]
+        for result in judge(project, load_policies(paths))
+        if result.result == FAILS
+    }
+
+
+def command(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["policies", *map(str, arguments)], env={"COLUMNS": "80"})
+
+
+@pytest.mark.parametrize(("pattern", "provider"), list(product(PATTERNS, PROVIDERS)))
+def test_a_project_keeps_the_policies(projects: dict[tuple[str, str], Path], pattern: str, provider: str) -> None:
+    results = {result.policy: result for result in judge(projects[pattern, provider], load_policies())}
+    assert {name: result.findings for name, result in results.items() if result.findings} == {}
+    # Nothing is passed for want of files.
+    applied = {name for name, result in results.items() if result.result == "passes"}
+    assert results.keys() - applied == ({"pinned"} if provider == "none" else set())
+
+
+# In a project of this pattern and provider, a text in a file becomes another one: what breaks, and what is told.
+EDITS = yaml.safe_load((ROOT / "tests" / "policy_edits.yml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=lambda edit: f"{edit['policy']}:{edit['file']}")
+def test_an_edit_breaks_a_policy(projects: dict[tuple[str, str], Path], tmp_path: Path, edit: dict[str, Any]) -> None:
+    project = shutil.copytree(projects[tuple(edit["project"])], tmp_path / "project")
+    file = project / edit["file"]
+    text = file.read_text(encoding="utf-8")
+    assert edit["old"] in text
+    file.write_text(text.replace(edit["old"], edit["new"].replace("<32 hex digits>", "0a" * 16)), encoding="utf-8")
+    found = broken(project)
+    assert any(edit["told"] in line for line in found[edit["policy"]]), found
+    assert found.keys() <= {edit["policy"], "approval"}, found  # a model that nobody waits for breaks two
+    assert "0a0a" not in str(found), "a secret is not printed"
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_the_bundle_is_read_as_the_project_reads_it(bake: Bake, pattern: str) -> None:
+    """Which the tests of the bundle compare with the CLI of Databricks."""
+    project = bake(deployment_pattern=pattern, ci_provider="none")
+    read = effective_bundle(project)
+    assert read["deployment_pattern"] == pattern
+    for target in TARGETS:
+        ours, theirs = read["targets"][target], load_bundle(project, target)
+        assert ours["mode"] == theirs["mode"]
+        jobs = ours["resources"]["jobs"]
+        assert jobs.keys() == theirs["resources"]["jobs"].keys()
+        for key, job in theirs["resources"]["jobs"].items():
+            assert [task["task_key"] for task in jobs[key]["tasks"]] == [task["task_key"] for task in job["tasks"]]
+        known = {name: value for name, value in theirs["var"].items() if "${" not in str(ours["variables"][name])}
+        assert known == {name: ours["variables"][name] for name in known} and len(known) > 10
+
+
+def test_an_organisation_changes_and_adds_policies(projects: dict[tuple[str, str], Path], tmp_path: Path) -> None:
+    own, more = tmp_path / "own.yml", tmp_path / "more.yml"
+    own.write_text(
+        """
+        deployment-pattern:
+          files: {databricks.yml: {properties: {deployment_pattern: {enum: [deploy-code]}}}}
+        gate-thresholds:
+          files: {src/*/problem/config.yml: true}
+        """
+    )
+    more.write_text(
+        """
+        name-of-the-package:
+          rule: A project is a package of the organisation.
+          change: Call the package us-something.
+          files:
+            pyproject.toml: {properties: {project: {properties: {name: {pattern: ^us-}}}}}
+        """
+    )
+    found = broken(projects["hybrid", "none"], own, more)
+    assert found.keys() == {"deployment-pattern", "name-of-the-package"}
+    assert found["deployment-pattern"] == ["databricks.yml, deployment_pattern: 'hybrid' is not one of ['deploy-code']"]
+    assert not broken(projects["deploy-code", "none"], own)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[", "cannot be read"),
+        ("- record", "is no file of policies"),
+        ("record: {file: {}}", "The policy record is not complete"),
+        ("new: {rule: What holds.}", "The policy new is not complete"),
+        ("record: {files: {.cruft.json: {type: text}}}", "The policy record has no valid JSON Schema, at $.type"),
+    ],
+)
+def test_a_file_that_is_none_of_policies_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "own.yml").write_text(text)
+    result = command("--policies", tmp_path / "own.yml", tmp_path)
+    assert result.exit_code == 1 and told in result.output, result.output
+
+
+def test_the_command_tells_what_to_change(projects: dict[tuple[str, str], Path], tmp_path: Path) -> None:
+    good, bad = projects["deploy-code", "github-actions"], tmp_path / "bad"
+    shutil.copytree(projects["hybrid", "none"], bad)
+    (bad / RECORD).unlink()
+    result = command(good)
+    assert result.exit_code == 0 and len(re.findall(r" passes ", result.output)) == len(load_policies())
+    assert max(map(len, result.output.splitlines())) <= 80
+
+    result = command(good, bad)
+    assert result.exit_code == 1
+    assert re.search(r"bad +record *$", result.output, re.M) and re.search(r"project +nothing *$", result.output, re.M)
+    assert ".cruft.json: the file is missing" in result.output and "Take .cruft.json from the history" in result.output
+
+    results = json.loads(command("--json", "-", bad).output)[str(bad)]
+    assert [one["findings"] for one in results if one["result"] == FAILS] == [
+        [{"file": ".cruft.json", "where": "", "found": "the file is missing"}]
+    ]
+
+
+def test_projects_of_one_repository_share_its_pipelines(projects: dict[tuple[str, str], Path], tmp_path: Path) -> None:
+    for name, pattern in (("churn", "deploy-code"), ("fraud", "hybrid")):
+        shutil.copytree(projects[pattern, "github-actions"], tmp_path / name)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "churn" / ".github").rename(tmp_path / ".github")
+    workflow = tmp_path / ".github" / "workflows" / "pull-request.yml"
+    workflow.write_text(re.sub("checkout@[0-9a-f]{40}", "checkout@main", workflow.read_text(encoding="utf-8")))
+    results = json.loads(command("--json", "-", tmp_path).output)
+    for name in ("churn", "fraud"):
+        (pinned,) = (one for one in results[str(tmp_path / name)] if one["policy"] == "pinned")
+        assert {one["file"] for one in pinned["findings"]} == {".github/workflows/pull-request.yml"}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("databricks.yml", "targets: [", "the file cannot be read"),
+        ("databricks.yml", "", "the file cannot be read"),
+        ("databricks.yml", "include: [/etc/*.yml]\ntargets: {}", "the file cannot be read"),
+        ("databricks.yml", "targets: {prod: {variables: {a: '${var.b}', b: '${var.a}'}}}", "'mode' is a required"),
+        (".cruft.json", "{", "the file cannot be read"),
+    ],
+)
+def test_a_file_that_cannot_be_read_breaks_its_policies(tmp_path: Path, file: str, text: str, told: str) -> None:
+    (tmp_path / file).write_text(text)
+    assert told in str(broken(tmp_path))
+
+
+def test_the_policies_are_written_as_other_yaml() -> None:
+    result = run(*YAMLLINT, DEFAULTS, ROOT / "tests" / "policy_edits.yml", cwd=ROOT)
+    assert result.returncode == 0, result.stdout
