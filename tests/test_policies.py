@@ -1,17 +1,22 @@
 """The policies of an organisation: every project keeps the default ones, and each edit that breaks one is found."""
 
 import json
+import os
 import re
 import shutil
+import sys
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import check_jsonschema
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 from conftest import Bake
-from helpers import CHOICES, PATTERNS, RECORD, ROOT, TARGETS, YAMLLINT, load_bundle, run
+from helpers import CHOICES, PATTERNS, RECORD, ROOT, TARGETS, YAMLLINT, commit, load_bundle, need, run
+from jsonschema import Draft7Validator
+from on_github import action
 
 from ml_template.__main__ import main
 from ml_template.policies import DEFAULTS, FAILS, effective_bundle, judge, load_policies
@@ -181,3 +186,100 @@ def test_a_file_that_cannot_be_read_breaks_its_policies(tmp_path: Path, file: st
 def test_the_policies_are_written_as_other_yaml() -> None:
     result = run(*YAMLLINT, DEFAULTS, ROOT / "tests" / "policy_edits.yml", cwd=ROOT)
     assert result.returncode == 0, result.stdout
+
+
+# The reusable workflow of each provider
+
+
+def test_linters_find_nothing(tmp_path: Path) -> None:
+    """Also see test_github.py, for all workflows of the template."""
+    need("shellcheck")
+    files = sorted((ROOT / "pipelines").glob("*.yml"))
+    result = run(*YAMLLINT, *files, cwd=ROOT)
+    assert result.returncode == 0, result.stdout
+    header, gitlab = (ROOT / "pipelines" / "gitlab-policies.yml").read_text(encoding="utf-8").split("\n---\n")
+    for number, document in enumerate((header, gitlab)):
+        (tmp_path / f"{number}.yml").write_text(document, encoding="utf-8")
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.gitlab-ci"]
+    result = run(*check, "--data-transform", "gitlab-ci", tmp_path / "0.yml", tmp_path / "1.yml", cwd=tmp_path)
+    assert result.returncode == 0, result.stdout
+    # A value of Azure DevOps is text.
+    azure = yaml.load((ROOT / "pipelines" / "azure-policies.yml").read_text(encoding="utf-8"), yaml.BaseLoader)
+    schema_file = Path(check_jsonschema.__file__).parent / "builtin_schemas" / "vendor" / "azure-pipelines.json"
+    schema = Draft7Validator(json.loads(schema_file.read_text(encoding="utf-8")))
+    assert [error.message for error in schema.iter_errors(azure)] == []
+    github = yaml.safe_load((ROOT / ".github" / "workflows" / "policies.yml").read_text(encoding="utf-8"))
+    scripts = [
+        "\n".join(yaml.safe_load(gitlab)["policies"]["script"]),
+        azure["jobs"][0]["steps"][-1]["bash"],
+        github["jobs"]["policies"]["steps"][-1]["run"],
+    ]
+    for number, script in enumerate(scripts):
+        (tmp_path / f"{number}.sh").write_text(script + "\n", encoding="utf-8")
+    result = run("shellcheck", "--shell=bash", *sorted(tmp_path.glob("*.sh")), cwd=tmp_path)
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize("provider", ["github-actions", "gitlab-ci", "azure-devops"])
+@pytest.mark.parametrize("mode", ["production", "development"])
+def test_a_project_is_judged_by_code_that_is_not_its_own(
+    projects: dict[tuple[str, str], Path], tmp_path: Path, provider: str, mode: str
+) -> None:
+    """The same script of each provider, with what it downloads put in place: GitHub's whole workflow runs in act."""
+    need("bash", "git", unix="the scripts of the pipelines")
+    project = shutil.copytree(projects["hybrid", provider], tmp_path / "project")
+    bundle = project / "databricks.yml"
+    bundle.write_text(bundle.read_text(encoding="utf-8").replace("mode: production", f"mode: {mode}"))
+    # What would run if it were taken from the project.
+    (project / "ml_template").mkdir()
+    (project / "ml_template" / "__main__.py").write_text("")
+    platform = tmp_path / "platform"
+    shutil.copytree(ROOT / "ml_template", platform / "ml_template", ignore=shutil.ignore_patterns("__pycache__"))
+    (platform / "own.yml").write_text("own: {rule: R., change: C., files: {databricks.yml: true}}")
+    revision = commit(platform)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    python = f'exec env PYTHONSAFEPATH=1 PYTHONPATH="$spec" COLUMNS=80 {sys.executable} -m ml_template'
+    if provider == "gitlab-ci":
+        text = (ROOT / "pipelines" / "gitlab-policies.yml").read_text(encoding="utf-8").split("\n---\n")[1]
+        script = "\n".join(yaml.safe_load(text)["policies"]["script"]).replace("/tmp/platform", str(tmp_path / "clone"))
+        stand_in(programs / "pip", "true")
+        stand_in(programs / "ml-template", f'spec="{tmp_path / "clone"}"; {python} "$@"')
+        known = {"CI_SERVER_PROTOCOL": "https", "CI_JOB_TOKEN": "token", "CI_SERVER_FQDN": "gitlab.example.com"}
+        known |= {"PLATFORM": "us/platform", "COMMIT": revision, "PROJECT": ".", "POLICIES": "own.yml"}
+        known |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{platform}.insteadOf"}
+        known |= {"GIT_CONFIG_VALUE_0": "https://gitlab-ci-token:token@gitlab.example.com/us/platform.git"}
+    else:
+        stand_in(programs / "pipx", f'shift 2; spec="$1"; shift 2; {python} "$@"')
+        known = {"POLICIES": "own.yml", "PROJECT": ".", "PIPELINE_WORKSPACE": str(tmp_path)}
+        text = (ROOT / "pipelines" / "azure-policies.yml").read_text(encoding="utf-8")
+        script = yaml.safe_load(text)["jobs"][0]["steps"][-1]["bash"]
+    known["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    if provider == "github-actions":
+        need("act")
+        actions = tmp_path / "actions"
+        actions.mkdir()
+        (actions / "action.yml").write_text(action(f'[ "$TO" = project ] || cp -r "{platform}" "$TO"'))
+        uses = f"    uses: ./.github/workflows/policies.yml\n    with: {{policies: {known['POLICIES']}}}\n"
+        shutil.copy(ROOT / ".github" / "workflows" / "policies.yml", project / ".github" / "workflows")
+        (project / ".github" / "workflows" / "call.yml").write_text(f"on: push\njobs:\n  policies:\n{uses}")
+        commit(project)
+        used = re.findall(r"actions/checkout@\S+", (project / ".github" / "workflows" / "policies.yml").read_text())[0]
+        result = run(
+            *("act", "push", "--workflows", ".github/workflows/call.yml", "--platform", "ubuntu-24.04=-self-hosted"),
+            *("--no-cache-server", "--local-repository", f"{used}={actions}"),
+            cwd=project,
+            PATH=known["PATH"],
+            HOME=str(tmp_path),
+        )
+    else:
+        result = run("bash", "-eo", "pipefail", "-c", script, cwd=project, **known)
+    assert (result.returncode == 0) == (mode == "production"), result.stdout
+    told = re.sub("\x1b\\[[0-9;]*m", "", result.stdout)
+    assert re.search(r"\bown +passes", told) and re.search(r"production-mode +(passes|fails)", told)
+
+
+def stand_in(path: Path, script: str) -> None:
+    """Write a program."""
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
