@@ -2,7 +2,8 @@
 
 import click
 
-from ml_template.policies import policies
+from .policies import policies
+from .update import update
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -11,6 +12,8 @@ def main() -> None:
 
 
 main.add_command(policies)
+main.add_command(update)
+
 
 if __name__ == "__main__":
     main(prog_name="ml-template")

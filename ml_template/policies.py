@@ -20,7 +20,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ml_template.render import RECORD
+from .render import RECORD
 
 DEFAULTS = Path(__file__).with_name("policies.yml")
 BUNDLE = "databricks.yml"
