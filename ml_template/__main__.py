@@ -2,6 +2,7 @@
 
 import click
 
+from .fleet import fleet
 from .policies import policies
 from .update import update
 
@@ -11,6 +12,7 @@ def main() -> None:
     """Make and keep machine learning projects on Databricks."""
 
 
+main.add_command(fleet)
 main.add_command(policies)
 main.add_command(update)
 
