@@ -73,9 +73,11 @@ def make_projects(template: Path, number: int, renderings: int, folder: Path) ->
     for index, project in zip(range(number), cycle(made)):
         own = folder / "own" / str(index)
         shutil.copytree(project, own)
-        with (own / "README.md").open("a", encoding="utf-8", newline="\n") as file:
-            file.write(f"\n## Contact\n\nTeam {index}.\n" if index % 10 else "")
-        next(own.glob("src/*/problem/features.py")).open("a", encoding="utf-8", newline="\n").write("\nOWN = True\n")
+        if index % 10 == 0:  # where the next version writes as well
+            with (own / "README.md").open("a", encoding="utf-8", newline="\n") as file:
+                file.write("\n## Contact\n\nAda.\n")
+        with next(own.glob("src/*/problem/features.py")).open("a", encoding="utf-8", newline="\n") as file:
+            file.write(f"\nTEAM = {index}\n")
         git(own, "init", "--quiet", "--initial-branch=main")
         git(own, "add", "--all")
         git(own, "commit", "--quiet", "--message", "The project")

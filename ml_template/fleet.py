@@ -43,7 +43,7 @@ class Project:
         behind: how many commits of the template it lacks.
         versions_behind: how many tagged versions of the template it lacks.
         changed, deleted, added: paths, against what the template rendered. Added are those that are under git.
-        breaks: policies.
+        breaks: what breaks a policy, by policy.
         updates: branches with an update that nobody has merged yet, by the commit of the template that they bring.
         error: why nothing more is known.
     """
@@ -60,7 +60,7 @@ class Project:
     changed: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
-    breaks: list[str] = field(default_factory=list)
+    breaks: dict[str, list[str]] = field(default_factory=dict)
     updates: dict[str, str] = field(default_factory=dict)
     error: str | None = None
 
@@ -69,6 +69,11 @@ class Project:
         """Return the shortest name that people know it by."""
         repository = re.split(r"[/\\:]", self.repository.rstrip("/\\"))[-1].removesuffix(".git")
         return repository if self.folder == "." else f"{repository}/{self.folder}"
+
+    @property
+    def drift(self) -> list[tuple[str, list[str]]]:
+        """Return the paths by the sign of what happened to them."""
+        return [("~", self.changed), ("-", self.deleted), ("+", self.added)]
 
 
 @dataclass
@@ -215,7 +220,8 @@ def fill(path: Path, project: Project, work: Work, policies: list[Policy], to: s
     Raises:
         click.ClickException: if its template cannot be read.
     """
-    project.breaks = [result.policy for result in judge(path, policies) if result.result == FAILS]
+    results = judge(path, policies)
+    project.breaks = {result.policy: list(map(str, result.findings)) for result in results if result.result == FAILS}
     record = Record.of(path)
     project.template, project.commit, project.version = record.template, record.commit, record.version
     project.answers = record.answers
@@ -271,13 +277,13 @@ def bring(path: Path, project: Project, work: Work, to: str | None, test: bool, 
     Raises:
         click.ClickException: if the update cannot be made, or not be pushed.
     """
-    told = Update(project.repository, project.folder, "is up to date")
+    told = Update(project.repository, project.folder, "up to date")
     record = Record.of(path)
     template = work.template(record.template)
     newest = render.resolve(template, to or record.checkout)
     waits = updates_of(path, record).get(newest)
     if waits:
-        told.outcome, told.branch = "waits already", waits
+        told.outcome, told.branch = "made before", waits
         return told
     # A branch that an earlier run left in the clone, and did not push.
     for name in git(path, "for-each-ref", "--format=%(refname)", "refs/heads/template-*").stdout.split():
@@ -286,11 +292,11 @@ def bring(path: Path, project: Project, work: Work, to: str | None, test: bool, 
     if proposal is None:
         return told
     told.branch, told.conflicts, told.tests = proposal.branch, proposal.conflicts, proposal.tests
-    told.outcome = "would be made" if dry_run else "is made"
+    told.outcome = "would be made" if dry_run else "made"
     if proposal.conflicts:
-        told.outcome += ", conflicts"
+        told.outcome += ", with conflicts"
     elif proposal.tests is False:
-        told.outcome += ", tests fail"
+        told.outcome += ", and its tests fail"
     if not dry_run:
         push, *more = pull_request(record.answers.get("ci_provider", "none") if opens else "none", proposal)
         for command in (push, *more):
@@ -383,7 +389,16 @@ def fleet() -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A file that changes or adds policies.",
 )
-def status(source: Any, to: str | None, written: Any, jobs: int, work: Path | None, paths: tuple[Path, ...]) -> None:
+@click.option("--verbose", is_flag=True, help="Name the files that drifted, and what breaks each policy.")
+def status(
+    source: Any,
+    to: str | None,
+    written: Any,
+    jobs: int,
+    work: Path | None,
+    paths: tuple[Path, ...],
+    verbose: bool,
+) -> None:
     """Show where each project of LIST stands.
 
     The exit code is 1 if one cannot be read.
@@ -399,59 +414,54 @@ def status(source: Any, to: str | None, written: Any, jobs: int, work: Path | No
     if written:
         json.dump([asdict(project) for project in found], written, indent=2)
     if not written or written.name != "-":
-        show_status(found)
+        show_status(found, verbose)
     if any(project.error for project in found):
         sys.exit(1)
 
 
-def show_status(found: list[Project]) -> None:
+def show_status(found: list[Project], verbose: bool) -> None:
     console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("project", "version", "pattern", "provider", "drift", "behind", "breaks", "update"):
         table.add_column(column, overflow="fold")
     for project in found:
-        drift = [
-            f"{sign}{len(paths)}"
-            for sign, paths in (("~", project.changed), ("-", project.deleted), ("+", project.added))
-            if paths
-        ]
-        behind = str(project.behind) if project.behind else ""
-        if project.versions_behind:
-            behind += f" ({project.versions_behind})"
+        broken = project.error or project.breaks
         table.add_row(
             project.name,
             project.version or "?",
             project.answers.get("deployment_pattern", "?"),
-            project.answers.get("ci_provider", "?"),
-            " ".join(drift),
-            behind,
+            project.answers.get("ci_provider", "?").split("-")[0],
+            " ".join(f"{sign}{len(paths)}" for sign, paths in project.drift if paths),
+            counted(project.versions_behind, "version") or counted(project.behind, "commit"),
             "\n".join(project.breaks),
             "waits" if project.updates else "",
-            style="red" if project.error or project.breaks else None,
+            style="red" if broken else None,
         )
     console.print(table)
-    console.print(
-        Text(
-            "\ndrift: files ~changed, -deleted and +added since they were rendered. "
-            "behind: commits of the template (versions).",
-            style="dim",
-        )
-    )
-    show_errors(console, [(project.name, project.error) for project in found if project.error])
+    console.print(Text("\ndrift: files changed (~), deleted (-) and added (+) since they were rendered", style="dim"))
+    for project in found if verbose else []:
+        paths = [f"{sign} {path}" for sign, paths in project.drift for path in paths]
+        show_more(console, project.name, [*paths, *(line for lines in project.breaks.values() for line in lines)])
+    for project in found:
+        show_more(console, project.name, [project.error] if project.error else [])
     current = sum(project.behind == 0 for project in found)
     console.print(
         f"\n{len(found)} projects: {current} up to date, "
         f"{sum(bool(project.behind) for project in found)} behind, "
         f"{sum(bool(project.updates) for project in found)} with an update that waits, "
         f"{sum(bool(project.breaks) for project in found)} that break a policy, "
-        f"{sum(bool(project.error) for project in found)} that cannot be read"
+        f"{sum(bool(project.error) for project in found)} not read"
     )
 
 
-def show_errors(console: Console, errors: list[tuple[str, str]]) -> None:
-    for name, error in errors:
+def counted(number: int | None, of: str) -> str:
+    return f"{number} {of}{'s' * (number > 1)}" if number else ""
+
+
+def show_more(console: Console, name: str, lines: list[str]) -> None:
+    if lines:
         console.print(f"\n{name}", style="bold", markup=False)
-        console.print(Padding(Text(error, style="red"), (0, 2)))
+        console.print(Padding(Text("\n".join(lines)), (0, 2)))
 
 
 @fleet.command()
@@ -474,7 +484,7 @@ def update(
         return bring(path, project, place, to, test, opens, dry_run)
 
     def failed(project: Project) -> Update:
-        return Update(project.repository, project.folder, "fails", told=project.error or "")
+        return Update(project.repository, project.folder, "failed", told=project.error or "")
 
     with working(work) as place:
         made: list[Update] = each(listed(source), place, jobs, make, failed)
@@ -482,7 +492,7 @@ def update(
         json.dump([asdict(one) for one in made], written, indent=2)
     if not written or written.name != "-":
         show_updates(made)
-    if any(one.outcome == "fails" for one in made):
+    if any(one.outcome == "failed" for one in made):
         sys.exit(1)
     if any(one.conflicts or one.tests is False for one in made):
         sys.exit(UNDECIDED)
@@ -494,9 +504,10 @@ def show_updates(made: list[Update]) -> None:
     for column in ("project", "update", "branch", "conflicts in"):
         table.add_column(column, overflow="fold")
     for one in made:
-        style = "red" if one.outcome == "fails" else "yellow" if one.conflicts or one.tests is False else None
+        style = "red" if one.outcome == "failed" else "yellow" if one.conflicts or one.tests is False else None
         table.add_row(one.name, one.outcome, one.branch or "", "\n".join(one.conflicts), style=style)
     console.print(table)
-    show_errors(console, [(one.name, one.told) for one in made if one.outcome == "fails"])
+    for one in made:
+        show_more(console, one.name, [one.told] if one.told else [])
     counts = {outcome: sum(one.outcome == outcome for one in made) for outcome in sorted({one.outcome for one in made})}
     console.print("\n" + ", ".join(f"{number} {outcome}" for outcome, number in counts.items()))

@@ -65,6 +65,9 @@ class Finding:
     where: str
     found: str
 
+    def __str__(self) -> str:
+        return f"{', '.join(part for part in (self.file, self.where) if part)}: {self.found}"
+
 
 @dataclass
 class Result:
@@ -376,7 +379,6 @@ def show(judged: dict[str, list[Result]]) -> None:
             if result.findings:
                 console.print(f"\n{project}: {result.policy}", style="bold", markup=False)
             for one in result.findings:
-                place = ", ".join(part for part in (one.file, one.where) if part)
-                console.print(Padding(Text(f"{place}: {one.found}", style="red"), (0, 2)))
+                console.print(Padding(Text(str(one), style="red"), (0, 2)))
             if result.findings:
                 console.print(Padding(Text(result.change), (0, 2)))

@@ -1,6 +1,7 @@
 """`ml-template fleet`: what it says of many projects, and what becomes of their updates, on a small template."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from helpers import RECORD
+from helpers import RECORD, need
 from test_proposals import FIRST, SECOND, git, write
 
 from ml_template import fleet, render
@@ -104,10 +105,12 @@ def test_the_status_of_every_project(repositories: Path, command: Callable[..., 
     result = command("status", entries)
     assert result.exit_code == 1
     assert max(map(len, result.output.splitlines())) <= 80
-    assert re.search(r"^own +1\.0\.0 .* ~1 -1 \+2 +1 \(1\)", result.output, re.M), result.output
-    assert re.search(r"7 projects: 0 up to date, 5 behind.* 2 that\s+cannot be read", result.output, re.S)
+    assert re.search(r"^own +1\.0\.0 .* ~1 -1 \+2 +1 version ", result.output, re.M), result.output
+    assert re.search(r"7 projects: 0 up to date, 5 behind.* 2 not read", result.output, re.S)
 
-    assert command("status", ["plain"]).exit_code == 0
+    result = command("status", ["plain", "own.git"], "--verbose")
+    assert result.exit_code == 0 and "\n  ~ README.md" in result.output and "\n  - src/score.py" in result.output
+    assert "databricks.yml: the file is missing" in result.output
     older = results(command("status", ["plain"], "--to", "1.0.0", "--json", "-"))["plain:."]
     assert (older["behind"], older["versions_behind"]) == (0, 0)
 
@@ -123,7 +126,9 @@ def test_a_fleet_is_updated_and_not_twice(repositories: Path, command: Callable[
 
     before = branches()
     result = command("update", entries, "--dry-run")
-    assert result.exit_code == 3 and "would be made, conflicts" in re.sub(r"\s+", " ", result.output), result.output
+    assert result.exit_code == 3 and "would be made, with conflicts" in re.sub(r"\s+", " ", result.output), (
+        result.output
+    )
     assert branches() == before == dict.fromkeys(before, "")
 
     # Somebody ends the first run after one project; one cannot be pushed to, and one is not there.
@@ -136,12 +141,12 @@ def test_a_fleet_is_updated_and_not_twice(repositories: Path, command: Callable[
     made = results(result)
     assert result.exit_code == 1
     assert {name: one["outcome"] for name, one in made.items()} == {
-        "plain:.": "waits already",
-        "own.git:.": "fails",
-        "conflict.git:.": "is made, conflicts",
-        "both.git:projects/churn": "is made",
-        "both.git:projects/fraud": "is made",
-        "nowhere:.": "fails",
+        "plain:.": "made before",
+        "own.git:.": "failed",
+        "conflict.git:.": "made, with conflicts",
+        "both.git:projects/churn": "made",
+        "both.git:projects/fraud": "made",
+        "nowhere:.": "failed",
     }
     assert "we are closed" in made["own.git:."]["told"]
     assert list(made["conflict.git:."]["conflicts"]) == ["src/train.py"]
@@ -149,7 +154,7 @@ def test_a_fleet_is_updated_and_not_twice(repositories: Path, command: Callable[
 
     result = command("update", entries, "--json", "-")
     outcomes = {name: one["outcome"] for name, one in results(result).items()}
-    assert outcomes.pop("own.git:.").startswith("is made") and set(outcomes.values()) == {"waits already"}
+    assert outcomes.pop("own.git:.").startswith("made") and set(outcomes.values()) == {"made before"}
     assert branches() == {
         "plain": "template-update-1.1.0",
         "own.git": "template-update-1.1.0",
@@ -166,7 +171,7 @@ def test_a_fleet_is_updated_and_not_twice(repositories: Path, command: Callable[
     newest = found["plain:."]["newest"]
     waits = [one["updates"] for one in found.values() if one["updates"]]
     assert len(waits) == 4 and {newest: "template-update-projects-fraud-1.1.0"} in waits
-    assert "is up to date" in command("update", ["plain"]).output
+    assert "up to date" in command("update", ["plain"]).output
 
 
 def test_what_is_rendered_alike_is_rendered_once(
@@ -205,3 +210,21 @@ def test_a_list_that_is_none_is_refused(command: Callable[..., Result]) -> None:
     for entries in ([""], ["# nothing"], ["- {a: b}"]):
         result = command("status", entries)
         assert result.exit_code == 1 and "Write one folder or address" in result.output
+
+
+def test_a_pull_request_is_opened_by_the_provider(
+    repositories: Path, command: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("bash", unix="stand-ins for programs")
+    record = json.loads((repositories / "plain" / RECORD).read_bytes())
+    record["context"]["cookiecutter"]["ci_provider"] = "github-actions"
+    write(repositories / "plain", {RECORD: json.dumps(record)})
+    programs = repositories / "bin"
+    programs.mkdir()
+    (programs / "gh").write_text(f'#!/bin/sh\necho "$@" >> {programs}/calls\necho not logged in\nexit 1\n')
+    (programs / "gh").chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    result = command("update", ["plain"], "--pull-request", "--json", "-")
+    (made,) = results(result).values()
+    assert result.exit_code == 1 and made["told"] == "gh pr create failed: not logged in"
+    assert (programs / "calls").read_text().startswith("pr create --head template-update-1.1.0 ")
