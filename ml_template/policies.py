@@ -45,8 +45,8 @@ class Policy:
         name: by which another file of policies changes it.
         rule: what must hold, in a sentence.
         change: what to do where it does not.
-        files: JSON Schema by glob. A glob that starts with `/` begins at the root of the repository, others in the
-            project's folder.
+        files: JSON Schema by glob. It begins in the project's folder, and with `/` in front at the root of the
+            repository as well.
         required: whether there must be such a file.
     """
 
@@ -145,14 +145,15 @@ def judge(project: Path, policies: list[Policy]) -> list[Result]:
     for policy in policies:
         seen, findings = set(), []
         for glob, schema in policy.files.items():
-            start = root if glob.startswith("/") else project
-            for path in sorted(start.glob(glob.lstrip("/"))):
+            starts = (project, root) if glob.startswith("/") else (project,)
+            paths = [(start, path) for start in starts for path in sorted(start.glob(glob.lstrip("/")))]
+            for start, path in paths:
                 name = path.relative_to(start).as_posix()
                 if not path.is_file() or (path, id(schema)) in seen:
                     continue
                 seen.add((path, id(schema)))
                 if path not in parsed:
-                    parsed[path] = read(path)
+                    parsed[path] = read(path, root)
                 if isinstance(parsed[path], UnreadableError):
                     findings.append(Finding(name, "", str(parsed[path])))
                     continue
@@ -186,13 +187,13 @@ class UnreadableError(Exception):
     """A file is not what its name says."""
 
 
-def read(path: Path) -> Any:
+def read(path: Path, root: Path) -> Any:
     """Return what a file says in effect, or why it cannot be read. Text that is no YAML, JSON or TOML is one string."""
     try:
         if path.name == BUNDLE:
             return effective_bundle(path.parent)
         if path.name == ".gitlab-ci.yml":
-            return effective_gitlab(path)
+            return effective_gitlab(path, root)
         return parse(path)
     except (OSError, ValueError, NotImplementedError, yaml.YAMLError, AttributeError, TypeError, LookupError) as error:
         return UnreadableError(f"the file cannot be read: {textwrap.shorten(str(error), 160)}")
@@ -274,15 +275,20 @@ def entry_points(value: Any) -> Iterator[str]:
             yield from entry_points(element)
 
 
-def effective_gitlab(path: Path) -> dict[str, Any]:
-    """Return a GitLab configuration with its local includes and with `extends` in place. A `script` is a list."""
+def effective_gitlab(path: Path, root: Path) -> dict[str, Any]:
+    """Return a GitLab configuration with its local includes and with `extends` in place. A `script` is a list.
+
+    Args:
+        path: of the configuration.
+        root: of its repository, where local includes begin.
+    """
     content = parse(path)
     includes = content.get("include", [])
     content["include"] = includes = includes if isinstance(includes, list) else [includes]
     for include in includes:
         local = include.get("local", "") if isinstance(include, dict) else include
         if local and "://" not in local:
-            for part in sorted(path.parent.glob(local.lstrip("/"))):
+            for part in sorted(root.glob(local.lstrip("/"))):
                 content = lay_over(parse(part), content)
 
     def extended(name: str, within: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -168,6 +168,20 @@ def test_projects_of_one_repository_share_its_pipelines(projects: dict[tuple[str
         assert {one["file"] for one in pinned["findings"]} == {".github/workflows/pull-request.yml"}
 
 
+def test_gitlab_reads_includes_from_the_root_of_the_repository(
+    projects: dict[tuple[str, str], Path], tmp_path: Path
+) -> None:
+    project = shutil.copytree(projects["hybrid", "gitlab-ci"], tmp_path / "fraud")
+    (tmp_path / ".git").mkdir()
+    for path in (project / ".gitlab-ci.yml", *(project / ".gitlab").glob("*.yml")):
+        text = path.read_text(encoding="utf-8").replace("local: .gitlab/", "local: fraud/.gitlab/")
+        path.write_text(text.replace("{name: prod,", "{name: fraud-prod,"), encoding="utf-8")
+    assert broken(project) == {}
+    release = project / ".gitlab" / "release-code.yml"
+    release.write_text(release.read_text(encoding="utf-8").replace("approver.py", "other.py"), encoding="utf-8")
+    assert broken(project) == {"approval": [".gitlab-ci.yml, prod.script: no line asks who approved"]}
+
+
 @pytest.mark.parametrize(
     ("file", "text", "told"),
     [
