@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -128,7 +128,7 @@ class Work:
                 clone.parent.mkdir(parents=True, exist_ok=True)
                 made = git(clone.parent, "clone", "--quiet", "--no-checkout", "--", address, str(clone))
                 if made.returncode:
-                    raise click.ClickException(f"It cannot be cloned: {made.stderr.strip()}")
+                    raise click.ClickException(f"It cannot be cloned: {made.stderr.partition(chr(10))[0]}")
             if git(clone, "rev-parse", "--verify", "--quiet", "origin/HEAD").returncode:
                 raise click.ClickException("It has no commit yet.")
             git(clone, "checkout", "--quiet", "--force", "--detach", "origin/HEAD", check=True)
@@ -444,14 +444,18 @@ def show_status(found: list[Project], verbose: bool) -> None:
         show_more(console, project.name, [*paths, *(line for lines in project.breaks.values() for line in lines)])
     for project in found:
         show_more(console, project.name, [project.error] if project.error else [])
-    current = sum(project.behind == 0 for project in found)
-    console.print(
-        f"\n{len(found)} projects: {current} up to date, "
-        f"{sum(bool(project.behind) for project in found)} behind, "
-        f"{sum(bool(project.updates) for project in found)} with an update that waits, "
-        f"{sum(bool(project.breaks) for project in found)} that break a policy, "
-        f"{sum(bool(project.error) for project in found)} not read"
-    )
+    counts = {
+        "up to date": sum(project.behind == 0 for project in found),
+        "behind": sum(bool(project.behind) for project in found),
+        "with an update to merge": sum(bool(project.updates) for project in found),
+        "breaking a policy": sum(bool(project.breaks) for project in found),
+        "not read": sum(bool(project.error) for project in found),
+    }
+    console.print(f"\n{counted(len(found), 'project')}: {summary(counts)}")
+
+
+def summary(counts: dict[str, int]) -> str:
+    return ", ".join(f"{number} {what}" for what, number in counts.items() if number)
 
 
 def counted(number: int | None, of: str) -> str:
@@ -501,13 +505,14 @@ def update(
 def show_updates(made: list[Update]) -> None:
     console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("project", "update", "branch", "conflicts in"):
+    for column in ("project", "update", "branch"):
         table.add_column(column, overflow="fold")
     for one in made:
         style = "red" if one.outcome == "failed" else "yellow" if one.conflicts or one.tests is False else None
-        table.add_row(one.name, one.outcome, one.branch or "", "\n".join(one.conflicts), style=style)
+        table.add_row(one.name, one.outcome, one.branch or "", style=style)
     console.print(table)
     for one in made:
-        show_more(console, one.name, [one.told] if one.told else [])
-    counts = {outcome: sum(one.outcome == outcome for one in made) for outcome in sorted({one.outcome for one in made})}
-    console.print("\n" + ", ".join(f"{number} {outcome}" for outcome, number in counts.items()))
+        told = [one.told] if one.told else []
+        show_more(console, one.name, [*told, *(f"{path}: {why}" for path, why in one.conflicts.items())])
+    counts = Counter(one.outcome for one in made)
+    console.print(f"\n{counted(len(made), 'project')}: {summary(counts)}")
