@@ -112,39 +112,38 @@ class Work:
 
     def template(self, address: str) -> Path:
         """Return a clone of a template, as new as this run."""
-        clone = self.place("templates", address)
-        with self.only(clone):
-            if clone not in self.fresh:
-                if not self.fetched(clone):
-                    render.clone(address, clone)
-                self.fresh.add(clone)
-        return clone
+        return self.clone("templates", address, lambda into: render.clone(address, into))
 
     def repository(self, address: str) -> Path:
         """Return a clone of a repository, as new as this run, with its main branch checked out."""
-        clone = self.place("repositories", address)
+
+        def made(into: Path) -> Path:
+            git(into.parent, "clone", "--quiet", "--no-checkout", "--", address, str(into), check=True)
+            return into
+
+        clone = self.clone("repositories", address, made)
+        if git(clone, "rev-parse", "--verify", "--quiet", "origin/HEAD").returncode:
+            raise click.ClickException("It has no commit yet.")
         with self.only(clone):
-            if not self.fetched(clone):
-                clone.parent.mkdir(parents=True, exist_ok=True)
-                made = git(clone.parent, "clone", "--quiet", "--no-checkout", "--", address, str(clone))
-                if made.returncode:
-                    raise click.ClickException(f"It cannot be cloned: {made.stderr.partition(chr(10))[0]}")
-            if git(clone, "rev-parse", "--verify", "--quiet", "origin/HEAD").returncode:
-                raise click.ClickException("It has no commit yet.")
             git(clone, "checkout", "--quiet", "--force", "--detach", "origin/HEAD", check=True)
         return clone
 
-    def fetched(self, clone: Path) -> bool:
-        """Bring a clone of an earlier run up to date. A broken one is removed."""
-        if not clone.exists():
-            return False
-        if (
-            git(clone, "fetch", "--quiet", "--prune", "--tags", "--force", "origin").returncode
-            or git(clone, "remote", "set-head", "origin", "--auto").returncode
-        ):
-            shutil.rmtree(clone)
-            return False
-        return True
+    def clone(self, kind: str, address: str, make: Callable[[Path], Path]) -> Path:
+        clone = self.place(kind, address)
+        with self.only(clone):
+            if not clone.exists():
+                self.whole(clone, make)
+            elif clone not in self.fresh:
+                git(clone, "fetch", "--quiet", "--prune", "--tags", "--force", "origin", check=True)
+                git(clone, "remote", "set-head", "origin", "--auto", check=True)
+            self.fresh.add(clone)
+        return clone
+
+    def whole(self, place: Path, make: Callable[[Path], Path]) -> None:
+        """Make a folder, which is whole or not there at all, also if somebody ends this run."""
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place.parent, ignore_cleanup_errors=True) as name:
+            make(Path(name) / "made").rename(place)
 
     def render(
         self, clone: Path, commit: str, answers: dict[str, str], into: Path, directory: str | None = None
@@ -159,12 +158,7 @@ class Work:
         place = self.place("renderings", clone.name, commit, answers, directory)
         with self.only(place):
             if not place.exists():
-                place.parent.mkdir(parents=True, exist_ok=True)
-                # Whole or not there at all, also if somebody ends this run.
-                with tempfile.TemporaryDirectory(dir=place.parent, ignore_cleanup_errors=True) as name:
-                    made = Path(name) / "made"
-                    render.render(clone, commit, answers, made, directory)
-                    made.rename(place)
+                self.whole(place, lambda into: render.render(clone, commit, answers, into, directory).parent)
         (project,) = place.iterdir()
         return project
 
@@ -220,12 +214,12 @@ def fill(path: Path, project: Project, work: Work, policies: list[Policy], to: s
     Raises:
         click.ClickException: if its template cannot be read.
     """
-    results = judge(path, policies)
-    project.breaks = {result.policy: list(map(str, result.findings)) for result in results if result.result == FAILS}
+    project.breaks = broken(path, policies)
     record = Record.of(path)
     project.template, project.commit, project.version = record.template, record.commit, record.version
     project.answers = record.answers
     project.updates = updates_of(path, record)
+    trust(project.breaks)
     template = work.template(record.template)
     project.newest = render.resolve(template, to or record.checkout)
     if record.commit is None:
@@ -241,6 +235,22 @@ def fill(path: Path, project: Project, work: Work, policies: list[Policy], to: s
     project.deleted = sorted(rendered.keys() - has.keys())
     project.added = sorted(has.keys() - rendered.keys())
     project.changed = sorted(name for name in has.keys() & rendered.keys() if has[name] != rendered[name])
+
+
+def broken(path: Path, policies: list[Policy]) -> dict[str, list[str]]:
+    """Return what breaks each policy."""
+    results = judge(path, policies)
+    return {result.policy: list(map(str, result.findings)) for result in results if result.result == FAILS}
+
+
+def trust(breaks: dict[str, list[str]]) -> None:
+    """Stop before the code of a template runs that the organisation does not allow: the project names it.
+
+    Raises:
+        click.ClickException: if the record breaks its policy.
+    """
+    if "record" in breaks:
+        raise click.ClickException(f"It breaks the policy record, so nothing is rendered. {breaks['record'][0]}")
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -271,7 +281,16 @@ def updates_of(path: Path, record: Record) -> dict[str, str]:
     return found
 
 
-def bring(path: Path, project: Project, work: Work, to: str | None, test: bool, opens: bool, dry_run: bool) -> Update:
+def bring(
+    path: Path,
+    project: Project,
+    work: Work,
+    policies: list[Policy],
+    to: str | None,
+    test: bool,
+    opens: bool,
+    dry_run: bool,
+) -> Update:
     """Make the update of a project, and push its branch.
 
     Raises:
@@ -279,6 +298,7 @@ def bring(path: Path, project: Project, work: Work, to: str | None, test: bool, 
     """
     told = Update(project.repository, project.folder, "up to date")
     record = Record.of(path)
+    trust(broken(path, [policy for policy in policies if policy.name == "record"]))
     template = work.template(record.template)
     newest = render.resolve(template, to or record.checkout)
     waits = updates_of(path, record).get(newest)
@@ -341,8 +361,12 @@ def each(
     with ThreadPoolExecutor(jobs) as pool, Progress(console=Console(stderr=True), transient=True) as progress:
         shown = progress.add_task("repositories", total=len(entries))
         futures = [pool.submit(of, entry) for entry in entries]
-        for _ in as_completed(futures):
-            progress.advance(shown)
+        try:
+            for _ in as_completed(futures):
+                progress.advance(shown)
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            raise
     return [one for future in futures for one in future.result()]
 
 
@@ -366,6 +390,13 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
             type=click.Path(file_okay=False, path_type=Path),
             help="Keep clones and renderings in this folder. The next run is faster.",
         ),
+        click.option(
+            "--policies",
+            "paths",
+            multiple=True,
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="A file that changes or adds policies. May be given several times.",
+        ),
     ):
         command = option(command)
     return command
@@ -382,13 +413,6 @@ def fleet() -> None:
 
 @fleet.command()
 @options
-@click.option(
-    "--policies",
-    "paths",
-    multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A file that changes or adds policies.",
-)
 @click.option("--verbose", is_flag=True, help="Name the files that drifted, and what breaks each policy.")
 def status(
     source: Any,
@@ -425,7 +449,6 @@ def show_status(found: list[Project], verbose: bool) -> None:
     for column in ("project", "version", "pattern", "provider", "drift", "behind", "breaks", "update"):
         table.add_column(column, overflow="fold")
     for project in found:
-        broken = project.error or project.breaks
         table.add_row(
             project.name,
             project.version or "?",
@@ -435,7 +458,7 @@ def show_status(found: list[Project], verbose: bool) -> None:
             counted(project.versions_behind, "version") or counted(project.behind, "commit"),
             "\n".join(project.breaks),
             "waits" if project.updates else "",
-            style="red" if broken else None,
+            style="red" if project.error or project.breaks else None,
         )
     console.print(table)
     console.print(Text("\ndrift: files changed (~), deleted (-) and added (+) since they were rendered", style="dim"))
@@ -476,16 +499,25 @@ def show_more(console: Console, name: str, lines: list[str]) -> None:
     "--pull-request", "opens", is_flag=True, help="Open a pull request for each, with the provider's command."
 )
 def update(
-    source: Any, to: str | None, written: Any, jobs: int, work: Path | None, dry_run: bool, test: bool, opens: bool
+    source: Any,
+    to: str | None,
+    written: Any,
+    jobs: int,
+    work: Path | None,
+    paths: tuple[Path, ...],
+    dry_run: bool,
+    test: bool,
+    opens: bool,
 ) -> None:
     """Bring the template's changes into each project of LIST, on a branch of its repository.
 
     What was done before is not done again, so the same command goes on where it was ended. The exit code is 1 if one
     update fails, and else 3 if something is left to decide: a conflict, or a test that fails.
     """
+    policies = load_policies(paths)
 
     def make(path: Path, project: Project) -> Update:
-        return bring(path, project, place, to, test, opens, dry_run)
+        return bring(path, project, place, policies, to, test, opens, dry_run)
 
     def failed(project: Project) -> Update:
         return Update(project.repository, project.folder, "failed", told=project.error or "")

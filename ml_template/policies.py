@@ -146,7 +146,7 @@ def judge(project: Path, policies: list[Policy]) -> list[Result]:
         seen, findings = set(), []
         for glob, schema in policy.files.items():
             starts = (project, root) if glob.startswith("/") else (project,)
-            paths = [(start, path) for start in starts for path in sorted(start.glob(glob.lstrip("/")))]
+            paths = [(start, path) for start in starts for path in found_in(start, glob, root)]
             for start, path in paths:
                 name = path.relative_to(start).as_posix()
                 if not path.is_file() or (path, id(schema)) in seen:
@@ -164,6 +164,11 @@ def judge(project: Path, policies: list[Policy]) -> list[Result]:
         result = FAILS if findings else PASSES if seen else NOT_APPLICABLE
         results.append(Result(policy.name, result, policy.rule, policy.change, findings))
     return results
+
+
+def found_in(start: Path, glob: str, root: Path) -> list[Path]:
+    """Return the paths of a glob. What leads out of the repository is left out: a project names it, and it is ours."""
+    return [path for path in sorted(start.glob(glob.lstrip("/"))) if path.resolve().is_relative_to(root)]
 
 
 def where(error: ValidationError) -> str:
@@ -191,7 +196,7 @@ def read(path: Path, root: Path) -> Any:
     """Return what a file says in effect, or why it cannot be read. Text that is no YAML, JSON or TOML is one string."""
     try:
         if path.name == BUNDLE:
-            return effective_bundle(path.parent)
+            return effective_bundle(path.parent, root)
         if path.name == ".gitlab-ci.yml":
             return effective_gitlab(path, root)
         return parse(path)
@@ -207,7 +212,7 @@ def parse(path: Path) -> Any:
     return readers.get(path.suffix, str)(text)
 
 
-def effective_bundle(project: Path) -> dict[str, Any]:
+def effective_bundle(project: Path, repository: Path) -> dict[str, Any]:
     """Return what each target of a bundle is, with everything merged and the variables in place.
 
     The key `deployment_pattern` says what the jobs do, whatever the record of the project says: None if they follow no
@@ -215,7 +220,7 @@ def effective_bundle(project: Path) -> dict[str, Any]:
     """
     root = parse(project / BUNDLE)
     for pattern in root.pop("include", []):
-        for path in sorted(project.glob(pattern)):
+        for path in found_in(project, pattern, repository):
             root = merge(root, {key: value for key, value in parse(path).items() if key != "definitions"})
     targets = {}
     for name, target in root.pop("targets").items():
@@ -288,7 +293,7 @@ def effective_gitlab(path: Path, root: Path) -> dict[str, Any]:
     for include in includes:
         local = include.get("local", "") if isinstance(include, dict) else include
         if local and "://" not in local:
-            for part in sorted(root.glob(local.lstrip("/"))):
+            for part in found_in(root, local, root):
                 content = lay_over(parse(part), content)
 
     def extended(name: str, within: tuple[str, ...] = ()) -> dict[str, Any]:

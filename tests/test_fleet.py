@@ -228,3 +228,22 @@ def test_a_pull_request_is_opened_by_the_provider(
     (made,) = results(result).values()
     assert result.exit_code == 1 and made["told"] == "gh pr create failed: not logged in"
     assert (programs / "calls").read_text().startswith("pr create --head template-update-1.1.0 ")
+
+
+def test_no_code_runs_of_a_template_that_is_not_allowed(repositories: Path, command: Callable[..., Result]) -> None:
+    other = repositories / "other"
+    shutil.copytree(repositories / "template", other)
+    ran = repositories / "ran"
+    write(other, {"hooks/pre_gen_project.py": f"open({str(ran)!r}, 'w')\n"})
+    record = json.loads((repositories / "plain" / RECORD).read_bytes())
+    allowed = {"properties": {"template": {"const": record["template"]}}}
+    (repositories / "own.yml").write_text(json.dumps({"record": {"files": {RECORD: allowed}}}))
+    record |= {"template": str(other), "commit": git(other, "rev-parse", "HEAD").strip()}
+    write(repositories / "plain", {RECORD: json.dumps(record)})
+    for name in ("status", "update"):
+        result = command(name, ["plain", "own.git"], "--policies", "own.yml", "--json", "-")
+        plain, own = results(result).values()
+        assert "breaks the policy record" in plain.get("told", "") + (plain.get("error") or "")
+        assert "breaks the policy" not in own.get("told", "") + (own.get("error") or "")
+        assert result.exit_code == 1 and not ran.exists()
+    assert command("status", ["plain"]).exit_code == 0 and ran.exists(), "the default policies name no template"

@@ -82,7 +82,7 @@ def test_an_edit_breaks_a_policy(projects: dict[tuple[str, str], Path], tmp_path
 def test_the_bundle_is_read_as_the_project_reads_it(bake: Bake, pattern: str) -> None:
     """Which the tests of the bundle compare with the CLI of Databricks."""
     project = bake(deployment_pattern=pattern, ci_provider="none")
-    read = effective_bundle(project)
+    read = effective_bundle(project, project)
     assert read["deployment_pattern"] == pattern
     for target in TARGETS:
         ours, theirs = read["targets"][target], load_bundle(project, target)
@@ -187,7 +187,6 @@ def test_gitlab_reads_includes_from_the_root_of_the_repository(
     [
         ("databricks.yml", "targets: [", "the file cannot be read"),
         ("databricks.yml", "", "the file cannot be read"),
-        ("databricks.yml", "include: [/etc/*.yml]\ntargets: {}", "the file cannot be read"),
         ("databricks.yml", "targets: {prod: {variables: {a: '${var.b}', b: '${var.a}'}}}", "'mode' is a required"),
         (".cruft.json", "{", "the file cannot be read"),
     ],
@@ -195,6 +194,21 @@ def test_gitlab_reads_includes_from_the_root_of_the_repository(
 def test_a_file_that_cannot_be_read_breaks_its_policies(tmp_path: Path, file: str, text: str, told: str) -> None:
     (tmp_path / file).write_text(text)
     assert told in str(broken(tmp_path))
+
+
+def test_nothing_outside_of_the_repository_is_read(projects: dict[tuple[str, str], Path], tmp_path: Path) -> None:
+    """A project that is judged names the files, and whoever judges it has others."""
+    project = shutil.copytree(projects["hybrid", "none"], tmp_path / "project")
+    (tmp_path / "ours.yml").write_text("targets: {prod: {mode: ours}}")
+    bundle = project / "databricks.yml"
+    bundle.write_text(bundle.read_text(encoding="utf-8").replace("  - resources/*.yml", "  - ../*.yml"))
+    assert "ours" not in str(broken(project))
+    bundle.unlink()
+    try:
+        bundle.symlink_to(tmp_path / "ours.yml")
+    except OSError:
+        pytest.skip("this user may make no symbolic links")
+    assert broken(project)["production-mode"] == ["databricks.yml: the file is missing"]
 
 
 def test_the_policies_are_written_as_other_yaml() -> None:
