@@ -215,7 +215,7 @@ def fill(path: Path, project: Project, work: Work, policies: list[Policy], to: s
         click.ClickException: if its template cannot be read.
     """
     project.breaks = broken(path, policies)
-    record = Record.of(path)
+    record = record_of(path)
     project.template, project.commit, project.version = record.template, record.commit, record.version
     project.answers = record.answers
     project.updates = updates_of(path, record)
@@ -223,7 +223,7 @@ def fill(path: Path, project: Project, work: Work, policies: list[Policy], to: s
     template = work.template(record.template)
     project.newest = render.resolve(template, to or record.checkout)
     if record.commit is None:
-        raise click.ClickException(f"{RECORD} names no commit of the template.")
+        raise click.ClickException(f"{RECORD} names no commit of the template. Write in the one that it was made from.")
     old = render.resolve(template, record.commit)
     lacks = f"{old}..{project.newest}"
     project.behind = int(git(template, "rev-list", "--count", lacks, check=True).stdout)
@@ -235,6 +235,17 @@ def fill(path: Path, project: Project, work: Work, policies: list[Policy], to: s
     project.deleted = sorted(rendered.keys() - has.keys())
     project.added = sorted(has.keys() - rendered.keys())
     project.changed = sorted(name for name in has.keys() & rendered.keys() if has[name] != rendered[name])
+
+
+def record_of(path: Path) -> Record:
+    """Return the record of a project.
+
+    Raises:
+        click.ClickException: if it has none. That of `Record.of` would name our clone.
+    """
+    if not (path / RECORD).is_file():
+        raise click.ClickException(f"It has no {RECORD}, so nothing says which template made it. Is it in the history?")
+    return Record.of(path)
 
 
 def broken(path: Path, policies: list[Policy]) -> dict[str, list[str]]:
@@ -297,7 +308,7 @@ def bring(
         click.ClickException: if the update cannot be made, or not be pushed.
     """
     told = Update(project.repository, project.folder, "up to date")
-    record = Record.of(path)
+    record = record_of(path)
     trust(broken(path, [policy for policy in policies if policy.name == "record"]))
     template = work.template(record.template)
     newest = render.resolve(template, to or record.checkout)
@@ -509,7 +520,7 @@ def update(
     test: bool,
     opens: bool,
 ) -> None:
-    """Bring the template's changes into each project of LIST, on a branch of its repository.
+    """Update each project of LIST, on a branch of its repository.
 
     What was done before is not done again, so the same command goes on where it was ended. The exit code is 1 if one
     update fails, and else 3 if something is left to decide: a conflict, or a test that fails.

@@ -108,6 +108,10 @@ def test_the_status_of_every_project(repositories: Path, command: Callable[..., 
     assert re.search(r"^own +1\.0\.0 .* ~1 -1 \+2 +1 version ", result.output, re.M), result.output
     assert re.search(r"7 projects: 5 behind.* 2\s+not read", result.output, re.S)
 
+    write(repositories / "template", {"databricks.yml": "targets: {}\n"})
+    (lost,) = results(command("status", ["template"], "--json", "-")).values()
+    assert lost["error"].startswith(f"It has no {RECORD}") and "record" in lost["breaks"]
+
     result = command("status", ["plain", "own.git"], "--verbose")
     assert result.exit_code == 0 and "\n  ~ README.md" in result.output and "\n  - src/score.py" in result.output
     assert "databricks.yml: the file is missing" in result.output
