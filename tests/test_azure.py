@@ -233,6 +233,8 @@ def test_an_update_of_the_template_is_proposed(azure: Azure, tmp_path: Path) -> 
         "title": "Update from template 0.1.0 to 9.9.9",
         "description": "What changed\n\n",
     }
+    # The next agent has a clone of its own.
+    assert run("git", "branch", "-D", "template-update-9.9.9", cwd=azure.project).returncode == 0
     assert "is proposed already" in azure.run("template-update").log
 
 
