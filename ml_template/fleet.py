@@ -28,7 +28,7 @@ from rich.text import Text
 from . import render
 from .policies import BUNDLE, FAILS, Policy, judge, load_policies, projects_in
 from .render import RECORD, Record, git
-from .update import UNDECIDED, propose, pull_request
+from .update import UNDECIDED, followed, propose, pull_request
 
 
 @dataclass
@@ -221,7 +221,7 @@ def fill(path: Path, project: Project, work: Work, policies: list[Policy], to: s
     project.updates = updates_of(path, record)
     trust(project.breaks)
     template = work.template(record.template)
-    project.newest = render.resolve(template, to or record.checkout)
+    project.newest = render.resolve(template, to or followed(template, record))
     if record.commit is None:
         raise click.ClickException(f"{RECORD} names no commit of the template. Write in the one that it was made from.")
     old = render.resolve(template, record.commit)
@@ -311,7 +311,7 @@ def bring(
     record = record_of(path)
     trust(broken(path, [policy for policy in policies if policy.name == "record"]))
     template = work.template(record.template)
-    newest = render.resolve(template, to or record.checkout)
+    newest = render.resolve(template, to or followed(template, record))
     waits = updates_of(path, record).get(newest)
     if waits:
         told.outcome, told.branch = "made before", waits
@@ -321,6 +321,8 @@ def bring(
         git(path, "update-ref", "-d", name, check=True)
     proposal = propose(path, to, test=test and not dry_run, template=template, renderer=work.render)
     if proposal is None:
+        if newest != render.resolve(template, record.commit):
+            told.outcome = "nothing to bring"  # of all that changed in the template, nothing is in this project
         return told
     told.branch, told.conflicts, told.tests = proposal.branch, proposal.conflicts, proposal.tests
     told.outcome = "would be made" if dry_run else "made"
