@@ -123,7 +123,9 @@ class Work:
 
         clone = self.clone("repositories", address, made)
         if git(clone, "rev-parse", "--verify", "--quiet", "origin/HEAD").returncode:
-            raise click.ClickException("It has no commit yet.")
+            raise click.ClickException(
+                "It has no commit, or no branch is checked out there. Switch to its main branch."
+            )
         with self.only(clone):
             git(clone, "checkout", "--quiet", "--force", "--detach", "origin/HEAD", check=True)
         return clone

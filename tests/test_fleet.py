@@ -58,7 +58,7 @@ def command(repositories: Path, made: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(repositories)
     # The records name the template of the fixture.
     known = {"user.name": "Ada", "user.email": "ada@example.com"}
-    known[f"url.{repositories}/template.insteadOf"] = f"{made}/template"
+    known[f"url.{repositories / 'template'}.insteadOf"] = str(made / "template")
     monkeypatch.setenv("GIT_CONFIG_COUNT", str(len(known)))
     for number, (key, value) in enumerate(known.items()):
         monkeypatch.setenv(f"GIT_CONFIG_KEY_{number}", key)
@@ -117,6 +117,9 @@ def test_the_status_of_every_project(repositories: Path, command: Callable[..., 
     assert "databricks.yml: the file is missing" in result.output
     older = results(command("status", ["plain"], "--to", "1.0.0", "--json", "-"))["plain:."]
     assert (older["behind"], older["versions_behind"]) == (0, 0)
+
+    git(repositories / "plain", "checkout", "--quiet", "--detach")
+    assert "no branch is checked out" in re.sub(r"\s+", " ", command("status", ["plain"], "--work", "anew").output)
 
 
 def test_a_fleet_is_updated_and_not_twice(repositories: Path, command: Callable[..., Result]) -> None:
