@@ -118,8 +118,8 @@ def test_the_status_of_every_project(repositories: Path, command: Callable[..., 
     older = results(command("status", ["plain"], "--to", "1.0.0", "--json", "-"))["plain:."]
     assert (older["behind"], older["versions_behind"]) == (0, 0)
 
-    git(repositories / "plain", "checkout", "--quiet", "--detach")
-    assert "no branch is checked out" in re.sub(r"\s+", " ", command("status", ["plain"], "--work", "anew").output)
+    git(repositories, "init", "--quiet", "empty")
+    assert "It has no commit" in command("status", ["empty"]).output
 
 
 def test_a_fleet_is_updated_and_not_twice(repositories: Path, command: Callable[..., Result]) -> None:
