@@ -216,6 +216,30 @@ def test_the_policies_are_written_as_other_yaml() -> None:
     assert result.returncode == 0, result.stdout
 
 
+def test_the_page_shows_policies_and_calls_that_work(projects: dict[tuple[str, str], Path], tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "fleet.md").read_text(encoding="utf-8")
+    own, github, gitlab, azure = re.findall(r"^```yaml\n(.*?)^```", page, re.M | re.S)
+    (tmp_path / "own.yml").write_text(own, encoding="utf-8")
+    assert {policy.name for policy in load_policies((tmp_path / "own.yml",))} >= {"cost-centre", "record", "approval"}
+    found = broken(projects["deploy-model", "none"], tmp_path / "own.yml")
+    assert found.keys() == {"deployment-pattern", "record", "cost-centre"}
+    assert any("'cost_centre' is a required property" in line for line in found["cost-centre"])
+
+    called = yaml.safe_load(github)["jobs"]["policies"]
+    workflow = ROOT / called["uses"].partition("@")[0].removeprefix("us/ml-template/")
+    inputs = yaml.load(workflow.read_text(encoding="utf-8"), yaml.BaseLoader)["on"]["workflow_call"]["inputs"]
+    assert called["with"].keys() <= inputs.keys()
+    (included,) = yaml.safe_load(gitlab)["include"]
+    header = next(yaml.safe_load_all((ROOT / included["file"]).read_text(encoding="utf-8")))
+    asked = {name for name, about in header["spec"]["inputs"].items() if "default" not in about}
+    assert asked <= included["inputs"].keys() <= header["spec"]["inputs"].keys()
+    (template,) = yaml.safe_load(azure)["jobs"]
+    parameters = yaml.safe_load((ROOT / template["template"].partition("@")[0]).read_text(encoding="utf-8"))[
+        "parameters"
+    ]
+    assert template["parameters"].keys() <= {one["name"] for one in parameters}
+
+
 # The reusable workflow of each provider
 
 
