@@ -472,7 +472,7 @@ def show_status(found: list[Project], verbose: bool) -> None:
             " ".join(f"{sign}{len(paths)}" for sign, paths in project.drift if paths),
             counted(project.versions_behind, "version") or counted(project.behind, "commit"),
             "\n".join(project.breaks),
-            "waits" if project.updates else "",
+            f"{len(project.updates)} wait" if len(project.updates) > 1 else "waits" if project.updates else "",
             style="red" if project.error or project.breaks else None,
         )
     console.print(table)
