@@ -2,6 +2,8 @@
 
 import click
 
+from .fleet import fleet
+from .policies import policies
 from .update import update
 
 
@@ -10,6 +12,8 @@ def main() -> None:
     """Make and keep machine learning projects on Databricks."""
 
 
+main.add_command(fleet)
+main.add_command(policies)
 main.add_command(update)
 
 

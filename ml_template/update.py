@@ -234,6 +234,7 @@ def propose(
     test: bool = False,
     ask: Callable[[str, Any, str], str] | None = None,
     template: Path | None = None,
+    renderer: Callable[..., Path] = render,
 ) -> Proposal | None:
     """Make the update of a project, on a branch of its repository. What is checked out stays as it is.
 
@@ -246,6 +247,7 @@ def propose(
         ask: is given each new question, its choices or default as in cookiecutter.json, and the default answer,
             and returns the answer; None takes the defaults.
         template: a clone of the template's repository, if there is one already.
+        renderer: does what `render` does. It may know the rendering already.
 
     Returns:
         None if the project is up to date, or nothing of what changed in the template reaches it.
@@ -266,15 +268,15 @@ def propose(
         check(answers, questions)
         if old == new and all(record.answers.get(question) == answer for question, answer in answers.items()):
             return None
-        before = render(template, old, record.answers, work / "before", record.directory)
-        after = render(template, new, record.answers | answers, work / "after", record.directory)
+        before = renderer(template, old, record.answers, work / "before", record.directory)
+        after = renderer(template, new, record.answers | answers, work / "after", record.directory)
         now = Record.of(after)
         unasked = [question for question in now.answers if question not in record.answers | answers]
         if ask and unasked:
             given = {question: ask(question, questions[question], now.answers[question]) for question in unasked}
-            after = render(template, new, record.answers | answers | given, work / "asked", record.directory)
+            after = renderer(template, new, record.answers | answers | given, work / "asked", record.directory)
             now = Record.of(after)
-        branch = branch_name(template, record, now)
+        branch = branch_name(template, record, now, prefix)
         if git(top, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}").returncode == 0:
             raise click.ClickException(
                 f"The branch {branch} exists already, from an earlier update. Merge it, or delete it: "
@@ -325,14 +327,18 @@ def check(answers: dict[str, str], questions: dict[str, Any]) -> None:
             raise click.ClickException(f"{answer} is no answer to {question}. Type one of: {', '.join(choices)}.")
 
 
-def branch_name(template: Path, before: Record, now: Record) -> str:
-    """Return a name that says what the update brings: a version, a commit between versions, or other answers."""
+def branch_name(template: Path, before: Record, now: Record, prefix: str) -> str:
+    """Return a name that says what the update brings: a version, a commit between versions, or other answers.
+
+    It begins with the folder of the project, where that is not the whole repository.
+    """
     commit = now.commit or ""
+    folder = re.sub(r"[^A-Za-z0-9]+", "-", prefix)
     if before.commit == commit:
         changed = "-".join(f"{question}-{answer}" for question, answer in describe.changed(before, now).items())
-        return "template-switch-" + re.sub(r"[^A-Za-z0-9]+", "-", changed).strip("-")[:80]
+        return f"template-switch-{folder}" + re.sub(r"[^A-Za-z0-9]+", "-", changed).strip("-")[:80]
     tagged = git(template, "tag", "--points-at", commit).stdout.split()
-    return f"template-update-{now.version or 'to'}" + ("" if f"v{now.version}" in tagged else f"-{commit[:8]}")
+    return f"template-update-{folder}{now.version or 'to'}" + ("" if f"v{now.version}" in tagged else f"-{commit[:8]}")
 
 
 def placed(top: Path, prefix: str, tree: str) -> str:

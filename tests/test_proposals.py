@@ -173,7 +173,7 @@ def test_a_project_in_a_folder_of_a_repository(project: Path, tmp_path: Path) ->
     git(repository, "config", "user.email", "ada@example.com")
     result = propose(repository / "models" / "churn")
     assert result.exit_code == 0, result.output
-    after = content(repository, "template-update-1.1.0")
+    after = content(repository, "template-update-models-churn-1.1.0")
     assert after["src/train.py"] == "other\n"
     assert after["models/churn/src/train.py"] == SECOND[f"{PROJECT}/src/train.py"]
     assert {name.split("/")[0] for name in after} == {"models", "src"}
