@@ -93,11 +93,12 @@ def git(
     command = ["git", "-C", str(folder), *arguments]
     environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", **(env or {})}  # nothing waits for a password
     try:
-        result = subprocess.run(
-            command, capture_output=True, encoding="utf-8", errors="replace", env=environment, input=input or ""
-        )
+        # Bytes, because Windows would write other line endings into a message.
+        done = subprocess.run(command, capture_output=True, env=environment, input=(input or "").encode())
     except FileNotFoundError:
         raise click.ClickException("There is no git. Install it: https://git-scm.com") from None
+    said, complained = (stream.decode(errors="replace") for stream in (done.stdout, done.stderr))
+    result = subprocess.CompletedProcess(command, done.returncode, said, complained)
     if check and result.returncode:
         raise click.ClickException(f"git {arguments[0]} failed: {result.stderr.strip() or result.stdout.strip()}")
     return result

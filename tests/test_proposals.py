@@ -95,6 +95,12 @@ def project(first: Path, tmp_path: Path) -> Path:
     return copy
 
 
+def made_from(project: Path, template: Path) -> None:
+    """Let the project name another repository as its template."""
+    replace(Record.of(project), template=str(template)).write(project)
+    commit(project)
+
+
 def propose(project: Path, *arguments: str) -> Result:
     return CliRunner().invoke(main, ["update", str(project), *arguments])
 
@@ -192,7 +198,7 @@ def test_what_does_not_reach_the_project_is_no_update(project: Path, template: P
     git(tmp_path, "clone", "--quiet", "--branch", "v1.0.0", str(template), str(newer))
     git(newer, "switch", "--quiet", "--create", "main")
     write(newer, {"README.md": "Of the template.\n"})
-    write(project, {RECORD: (project / RECORD).read_text("utf-8").replace(str(template), str(newer))})
+    made_from(project, newer)
     assert propose(project).output == "The project is up to date.\n"
 
 
@@ -214,9 +220,8 @@ def test_the_lock_file_follows_and_the_tests_run(
     newer = tmp_path / "newer"
     git(tmp_path, "clone", "--quiet", str(template), str(newer))
     write(newer, {f"{PROJECT}/pyproject.toml": "[project]\nname = 'churn'\nversion = '2'\n"})
-    write(
-        project, {"uv.lock": "old\n", RECORD: (project / RECORD).read_text("utf-8").replace(str(template), str(newer))}
-    )
+    made_from(project, newer)
+    write(project, {"uv.lock": "old\n"})
     calls = []
 
     def uv(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
