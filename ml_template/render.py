@@ -67,16 +67,18 @@ class Record:
             ) from None
 
     def write(self, project: Path) -> None:
-        """Write the record where cruft finds it."""
+        """Write the record where cruft finds it, in the order of the one that is there."""
         origin = {"_template": self.template, "_commit": self.commit, "_version": self.version}
         path = project / RECORD
         # What else is there is cruft's, such as the files that it skips.
         content = json.loads(path.read_bytes()) if path.exists() else {}
+        before = content.get("context", {}).get("cookiecutter", {})
+        ordered = {question: self.answers[question] for question in before if question in self.answers}
         content |= {
             "template": self.template,
             "commit": self.commit,
             "checkout": self.checkout,
-            "context": {"cookiecutter": {**self.answers, **origin}},
+            "context": {"cookiecutter": {**ordered, **self.answers, **origin}},
             "directory": self.directory,
         }
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8", newline="\n")

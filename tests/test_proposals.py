@@ -209,7 +209,16 @@ def test_new_questions_are_asked(project: Path) -> None:
         asked.append((question, choices, default))
         return "blue"
 
+    record = json.loads((project / RECORD).read_bytes())
+    answers = record["context"]["cookiecutter"]
+    record["context"]["cookiecutter"] = dict(reversed(answers.items()))  # as another tool may have written it
+    write(project, {RECORD: json.dumps(record | {"skip": ["notes"]}, indent=2)})
+
     update.propose(project, ask=ask)
+
+    now = json.loads(content(project, "template-update-1.1.0")[RECORD])
+    assert list(now["context"]["cookiecutter"])[:3] == ["ci_provider", "project_slug", "colour"]
+    assert now["skip"] == ["notes"], "it is cruft's"
     assert asked == [("colour", ["red", "blue"], "red")]
     assert content(project, "template-update-1.1.0")["src/new.py"] == "NEW = 'blue'\n"
 
