@@ -4,8 +4,12 @@ from pathlib import Path
 
 from .findings import MISSING, Change, Finding, Findings
 
-# What decides what a release does and with which rights; the rest is for every reviewer.
-OWNED = ("/databricks.yml", "/environments/", "/hatch_build.py", "/pyproject.toml", "/resources/", "/uv.lock")
+# What decides what a release does and with which rights, and whose code an updating pipeline runs; the rest is for
+# every reviewer.
+OWNED = (
+    *("/.cruft.json", "/databricks.yml", "/environments/", "/hatch_build.py", "/pyproject.toml", "/resources/"),
+    "/uv.lock",
+)
 
 
 def code_owners(path: Path, first: list[str], owners: list[str], merged: str) -> Findings:
