@@ -66,10 +66,7 @@ def test_one_task_of_a_serverless_job_gets_a_cluster(bake_anew: Bake) -> None:
     replace(
         project / "resources" / "training.job.yml",
         (r"(?<=training_fraction}\"}\n)", cluster),
-        (
-            r"(?<=task_key: features\n)        disable_auto_optimization: true[^\n]*\n        environment_key: default\n",
-            task,
-        ),
+        (r"(?<=task_key: features\n)        disable_auto_optimization: true .*?environment_key: default\n", task),
     )
     job = load_bundle(project, "prod")["resources"]["jobs"]["training"]
     assert Job.from_dict({name: value for name, value in job.items() if name != "id"}).job_clusters
