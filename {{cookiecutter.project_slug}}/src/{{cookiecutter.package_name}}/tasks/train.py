@@ -89,7 +89,8 @@ def train(
     rows = data.labelled(spark, source_table, features_table, start, run_date, training_fraction)
     known, newest = data.split(rows)
     config = load_config()
-    training = known.take(["event_date", *FEATURES, LABEL], config.training.max_rows)
+    columns = dict.fromkeys(["event_date", data.UNIT, *FEATURES, LABEL])  # the entity may be a feature
+    training = known.take([*columns], config.training.max_rows)
     holdout = newest.take([*FEATURES, LABEL], config.gate.max_rows)
     if training[LABEL].nunique() < 2:
         raise ValueError(f"All {len(training)} training rows have one label: raise days or training_fraction.")
