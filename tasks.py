@@ -102,7 +102,7 @@ def demo(*answers: str) -> None:
 
 
 def benchmark() -> None:
-    for script in ("render.py", "lifecycle.py", "scoring.py"):
+    for script in ("render.py", "lifecycle.py", "scoring.py", "fleet.py"):
         run(PYTHON, Path("benchmarks", script))
 
 

@@ -37,14 +37,14 @@ WORDING = ("problem", "cloud", *TOGETHER)
 
 
 def part_of_combinations() -> list[dict[str, str]]:
-    """Return combinations in which all answers that decide about files meet, each time with four others of WORDING."""
+    """Return combinations in which all answers that decide about files meet, each time with two others of WORDING."""
     groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
     for combination in combinations():
         key = tuple(answer for option, answer in combination.items() if option not in WORDING)
         groups.setdefault(key, []).append(combination)
     # 5 has no factor in common with their number, so all of them take turns.
     return [
-        group[(5 * turn + number) % len(group)] for number, group in enumerate(groups.values()) for turn in range(4)
+        group[(5 * turn + number) % len(group)] for number, group in enumerate(groups.values()) for turn in range(2)
     ]
 
 

@@ -29,7 +29,7 @@ def play(project: Path, pattern: str, inference: str, workspaces: int, packages:
     profile = project / "databrickscfg"
     profile.write_text(PROFILE, encoding="utf-8")
     lower = f"uv pip install {packages}" if packages else "uv --version"
-    story = f"uv run --no-sync python workspaces/story.py {pattern} {inference} {workspaces}"
+    story = f"uv run --no-sync python workspaces {pattern} {inference} {workspaces}"
     sync(project)
     for command in ("git init --quiet", lower, story):
         result = run(

@@ -1,6 +1,6 @@
 """The life of a model on emulated workspaces, told with a rendered project's own jobs and commands.
 
-    python story.py PATTERN INFERENCE NUMBER_OF_WORKSPACES
+    python workspaces PATTERN INFERENCE NUMBER_OF_WORKSPACES
 
 Runs in the folder of the project, with its packages. What is checked is written from the definition of the patterns.
 """
@@ -351,7 +351,3 @@ def main() -> None:
             print(f"\n{tell.__doc__}", flush=True)
             tell(story)
     print("Every promise holds.")
-
-
-if __name__ == "__main__":
-    main()

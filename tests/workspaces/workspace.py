@@ -6,11 +6,14 @@ experiments and LoggedModels belong to one workspace: the others know nothing of
 
 import json
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from io import BytesIO
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from metastore import ApiError, Metastore, Registry
@@ -21,6 +24,15 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
 Endpoints = Callable[[str, str, str, dict[str, Any]], tuple[dict[str, Any], dict[str, str]]]
+
+
+@cache
+def new_database() -> Path:
+    """Return a database of MLflow without runs. To make one takes it seconds, to copy it none."""
+    path = Path(mkdtemp()) / "mlflow.db"
+    SqlAlchemyStore(f"sqlite:///{path.as_posix()}", path.parent.as_uri()).engine.dispose()
+    return path
+
 
 HERE = threading.local()  # the tracking store of the workspace that answers in this thread
 vars(handlers)["_get_tracking_store"] = lambda *_: HERE.store
@@ -38,7 +50,8 @@ class Workspace:
         """
         folder.mkdir(parents=True)
         self.name, self.number, self.metastore, self.members = name, number, metastore, members
-        self.store = SqlAlchemyStore(f"sqlite:///{(folder / 'mlflow.db').as_posix()}", (folder / "artifacts").as_uri())
+        database = Path(shutil.copy(new_database(), folder))
+        self.store = SqlAlchemyStore(f"sqlite:///{database.as_posix()}", (folder / "artifacts").as_uri())
         self.registry = Registry(metastore, self.has_logged_model)
         self.endpoints: Endpoints | None = None
         self.jobs: dict[int, dict[str, Any]] = {}  # settings of the deployed jobs, by id

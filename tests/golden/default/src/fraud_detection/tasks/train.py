@@ -156,7 +156,7 @@ def log_plots(estimator: Any, holdout: pd.DataFrame) -> None:
         return value if higher_is_better else -value
 
     def importance(axes: Axes) -> None:
-        sample = holdout.sample(min(len(holdout), 5000), random_state=7)
+        sample = holdout.sample(min(len(holdout), 2000), random_state=7)
         result = permutation_importance(
             estimator, sample[FEATURES], sample[LABEL], scoring=score, n_repeats=3, random_state=7
         )
