@@ -1,6 +1,7 @@
 """Runs inside a rendered project (as tests/unit/test_adopting.py): what `python -m local adopt` reads and refuses."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
@@ -299,6 +300,23 @@ def test_nobody_agreed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path, orders())
     with pytest.raises(AdoptError, match="--key is not given: type --key COLUMN, one of order_id, ordered_at"):
         command.adopt(tmp_path, str(tmp_path / "orders.parquet"), given, force=True)
+
+
+def test_a_person_is_asked_again_until_there_is_such_a_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
+    master, slave = pty.openpty()
+    os.write(master, b"ordered\n\norder id\nordered_at\nreturned\n\n\n")
+    given: dict[str, str | None] = dict.fromkeys(["key", "time", "label", "entity", "label_time"])
+    with os.fdopen(slave) as terminal, monkeypatch.context() as patch:
+        patch.setattr("sys.stdin", terminal)
+        roles = command._roles(given, save(tmp_path, orders(10)))
+    os.close(master)
+    assert roles == ROLES
+    shown = capsys.readouterr().out
+    assert "  price       double " in shown
+    assert "There is no column ordered." in shown and "Every table has one: type its name." in shown
 
 
 def test_an_interrupted_write_leaves_the_files_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,12 +77,16 @@ class Project:
 
     def edit(self, name: str, *changes: tuple[str, str]) -> None:
         """Replace regular expressions, which must each match once, in a file of the problem's room."""
-        path = self.root / ROOM / name
-        text = path.read_text(encoding="utf-8")
-        for pattern, replacement in changes:
-            text, found = re.subn(pattern, lambda _, text=replacement: text, text, flags=re.DOTALL | re.MULTILINE)
-            assert found == 1, f"{name}: {pattern} is there {found} times"
-        path.write_text(text, encoding="utf-8")
+        replace(self.root / ROOM / name, *changes)
+
+
+def replace(path: Path, *changes: tuple[str, str]) -> None:
+    """Replace regular expressions, which must each match once, in a file."""
+    text = path.read_text(encoding="utf-8")
+    for pattern, replacement in changes:
+        text, found = re.subn(pattern, lambda _, text=replacement: text, text, flags=re.DOTALL | re.MULTILINE)
+        assert found == 1, f"{path.name}: {pattern} is there {found} times"
+    path.write_text(text, encoding="utf-8")
 
 
 def set_up(bake_anew: Bake, *extras: str, **answers: str) -> Project:
@@ -132,11 +136,11 @@ def test_a_table_without_roles_is_a_snapshot(bake_anew: Bake) -> None:
     assert "skipped" in project.run("pytest", "-q", "tests/unit/test_data.py").splitlines()[-1], "what needs a time"
 
 
-def blocks(project: Project, heading: str) -> list[str]:
-    """Return the Python code below a heading of docs/estimators.md."""
-    text = (project.root / "docs" / "estimators.md").read_text(encoding="utf-8")
+def blocks(project: Path, heading: str, page: str = "estimators", language: str = "python") -> list[str]:
+    """Return the code below a heading of a page in docs/."""
+    text = (project / "docs" / f"{page}.md").read_text(encoding="utf-8")
     (section,) = re.findall(rf"^## {heading}\n(.*?)(?=^## |\Z)", text, flags=re.DOTALL | re.MULTILINE)
-    return re.findall(r"^```python\n(.*?)^```", section, flags=re.DOTALL | re.MULTILINE)
+    return re.findall(rf"^```{language}\n(.*?)^```", section, flags=re.DOTALL | re.MULTILINE)
 
 
 OLD_PARAMETERS = r"^PARAMETERS: .*?^}\n"
@@ -153,7 +157,7 @@ def model_files(project: Project) -> str:
 @pytest.mark.slow
 def test_another_library_takes_the_place_of_the_estimator(bake_anew: Bake) -> None:
     project = set_up(bake_anew, "lightgbm", problem="multiclass-classification")
-    top, estimator = blocks(project, "Another library")
+    top, estimator = blocks(project.root, "Another library")
     project.edit(
         "model.py",
         (OLD_REQUIREMENTS, ""),
@@ -175,7 +179,7 @@ def test_a_network_takes_the_place_of_the_estimator(bake_anew: Bake) -> None:
     if "TORCH" not in os.environ:
         pytest.skip("TORCH names no package of PyTorch, whose wheels for Linux have gigabytes")
     project = set_up(bake_anew, os.environ["TORCH"], problem="multiclass-classification")
-    top, estimator = blocks(project, "A network")
+    top, estimator = blocks(project.root, "A network")
     project.edit(
         "model.py",
         (OLD_REQUIREMENTS, ""),

@@ -96,7 +96,7 @@ class Service:
 
 
 def origin() -> tuple[str, str]:
-    """Return host and path of the repository that git calls `origin`, such as github.com and acme/fraud-detection.
+    """Return host and path of the repository that git calls `origin`, such as github.com and acme/models.
 
     Raises:
         SetUpError: if there is none.

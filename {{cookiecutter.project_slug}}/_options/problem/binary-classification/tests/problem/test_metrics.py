@@ -10,7 +10,7 @@ def scores(*values: float) -> pd.DataFrame:
 
 
 def test_quality_of_hand_computed_scores() -> None:
-    # Ranked 0.9 (fraud), 0.8 (not), 0.7 (fraud), 0.1 (not): precision at each fraud is 1/1 and 2/3.
+    # Ranked 0.9 (1), 0.8 (0), 0.7 (1), 0.1 (0): precision at each positive is 1/1 and 2/3.
     found = metrics.quality(pd.Series([0, 1, 1, 0]), scores(0.1, 0.9, 0.7, 0.8))
     assert found["average_precision"] == pytest.approx((1 + 2 / 3) / 2)
     assert found["roc_auc"] == pytest.approx(3 / 4)

@@ -17,7 +17,7 @@ HIGHER_IS_BETTER = {"macro_f1": True, "balanced_accuracy": True, "log_loss": Fal
 def quality(labels: pd.Series, prediction: pd.DataFrame) -> dict[str, float]:
     """Return metrics of `prediction` (the columns PREDICTION) against `labels` of CLASSES; NaN if a class is absent.
 
-    macro_f1 is the mean of the F1 of each class, balanced_accuracy the mean of the recall of each class: a rare fault
+    macro_f1 is the mean of the F1 of each class, balanced_accuracy the mean of the recall of each class: a rare class
     counts as much as a frequent one (Sokolova and Lapalme, Information Processing and Management 45, 2009).
     log_loss judges the probabilities, and is least for the true ones (Gneiting and Raftery, JASA 102, 2007).
     """
@@ -37,18 +37,18 @@ def counts(labels: pd.Series) -> dict[str, float]:
 
 
 def _confusion(labels: pd.Series, prediction: pd.DataFrame, axes: Axes) -> None:
-    """Draw which share of each fault is predicted as which."""
+    """Draw which share of each class is predicted as which."""
     ConfusionMatrixDisplay.from_predictions(
         labels, prediction["predicted_fault"], labels=CLASSES, normalize="true", colorbar=False, ax=axes
     )
 
 
 def _calibration(labels: pd.Series, prediction: pd.DataFrame, axes: Axes) -> None:
-    """Draw how often the predicted fault is the true one, for each probability that it was given."""
+    """Draw how often the predicted class is the true one, for each probability that it was given."""
     right = labels.to_numpy() == prediction["predicted_fault"].to_numpy()
     highest = prediction[PROBABILITIES].max(axis=1).to_numpy()
     CalibrationDisplay.from_predictions(right, highest, n_bins=10, strategy="quantile", ax=axes)
-    axes.set(xlabel="probability of the predicted fault", ylabel="share that is right")
+    axes.set(xlabel="probability of the predicted class", ylabel="share that is right")
 
 
 # Drawn for each new model: labels and predictions of the holdout, on axes.

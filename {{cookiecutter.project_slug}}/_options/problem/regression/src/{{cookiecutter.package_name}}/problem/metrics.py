@@ -11,13 +11,13 @@ HIGHER_IS_BETTER = {"mean_absolute_error": False, "root_mean_squared_error": Fal
 
 
 def quality(labels: pd.Series, prediction: pd.DataFrame) -> dict[str, float]:
-    """Return metrics of `prediction` (the columns PREDICTION) against `labels` in hours; NaN for fewer than two labels.
+    """Return metrics of `prediction` (the columns PREDICTION) against `labels`; NaN for fewer than two labels.
 
-    mean_absolute_error (hours) says how far off a prediction is (Willmott and Matsuura, Climate Research 30, 2005),
-    root_mean_squared_error (hours) weighs large errors more, and r2 is the share of the variance that is explained,
-    comparable when delivery times change (Chicco, Warrens and Jurman, PeerJ Computer Science 7, 2021). No percentage
-    of the label is among them: it prefers predictions that are too low, and explodes for labels near zero
-    (Hyndman and Koehler, International Journal of Forecasting 22, 2006).
+    mean_absolute_error says how far off a prediction is (Willmott and Matsuura, Climate Research 30, 2005),
+    root_mean_squared_error weighs large errors more, both in the unit of the label, and r2 is the share of the
+    variance that is explained, comparable when labels change (Chicco, Warrens and Jurman, PeerJ Computer Science 7,
+    2021). No percentage of the label is among them: it prefers predictions that are too low, and explodes for labels
+    near zero (Hyndman and Koehler, International Journal of Forecasting 22, 2006).
     """
     if len(labels) < 2:
         return dict.fromkeys(HIGHER_IS_BETTER, float("nan"))

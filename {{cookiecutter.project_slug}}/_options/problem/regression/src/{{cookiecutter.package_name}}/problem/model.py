@@ -16,7 +16,7 @@ from .features import CATEGORICAL, FEATURES, NUMERIC
 from .source import LABEL
 
 PARAMETERS: dict[str, Any] = {
-    "loss": "squared_error",  # predicts the mean; "absolute_error" the median, "quantile" a time that few parcels miss
+    "loss": "squared_error",  # predicts the mean; "absolute_error" the median, "quantile" what few labels exceed
     "learning_rate": 0.1,
     "max_iter": 120,
     "max_leaf_nodes": 15,
