@@ -326,7 +326,7 @@ def rendered_through() -> dict[str, str]:
     }
 
 
-JINJA = jinja2.Environment()
+JINJA = jinja2.Environment(extensions=["template_extensions.References"])
 # Pages that do not keep to the rule yet, with the share that they may have.
 NOT_YET = {"README.md": 0.12, "docs/operations.md": 0.23}
 
@@ -334,7 +334,7 @@ NOT_YET = {"README.md": 0.12, "docs/operations.md": 0.23}
 def control_lines(text: str) -> set[int]:
     """Return the lines that decide: with a block, or with a conditional or a table of answers within an expression."""
     lines, within = set(), False
-    for line, token, value in JINJA.lex(text):
+    for line, token, value in JINJA.lex(JINJA.preprocess(text)):
         within = token == "variable_begin" or (within and token != "variable_end")
         if token == "block_begin" or (within and value in ("if", "{")):
             lines.add(line)

@@ -422,6 +422,7 @@ def target(model: str) -> models.Environment:
         "serving_scale_to_zero": "true",
         "endpoint_callers_group": "callers",
         "serving_timeout_minutes": "1",
+        "serving_tags": "",
     }
     task = {"python_wheel_task": {"entry_point": "activate", "named_parameters": parameters}}
     resources = {"registered_models": {"model": {"id": model}}, "jobs": {"training": {"tasks": [task]}}}
