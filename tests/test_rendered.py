@@ -33,7 +33,7 @@ from helpers import (
     render_hook,
     run,
 )
-from product import context_of
+from product import TOGETHER, context_of
 
 OPTIONS = TEMPLATE / "_options"
 # Whoever adds a file sees it in the review of tests/golden.
@@ -265,8 +265,9 @@ def test_a_page_tells_the_story_of_its_own_pattern(answers: dict[str, str], bake
 
 
 def contexts() -> list[dict[str, Any]]:
-    """Return all variables for each combination of answers of the questions with choices."""
-    return [context_of(dict(zip(CHOICES, answers, strict=True))) for answers in product(*CHOICES.values())]
+    """Return all variables for each combination of answers of the questions with choices, and of an organization."""
+    combinations = [dict(zip(CHOICES, answers, strict=True)) for answers in product(*CHOICES.values())]
+    return [context_of(answers | more) for more in TOGETHER["organization"].values() for answers in combinations]
 
 
 @pytest.fixture(scope="session")

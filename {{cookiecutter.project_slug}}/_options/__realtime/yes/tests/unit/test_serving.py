@@ -183,10 +183,12 @@ def test_the_first_release_makes_the_endpoint(endpoints: laptop.Endpoints, model
 def test_nobody_may_ask_before_a_group_is_named(
     endpoints: laptop.Endpoints, model: str, new_version: NewVersion
 ) -> None:
-    closed = replace(SETTINGS, callers_group="")
+    closed = replace(SETTINGS, callers_group="", tags="cost-center=ml,owner=fraud team")
     for _ in range(2):
         release(model, new_version(), closed)
-        assert endpoints.known[serving.endpoint_name(model)]["permissions"] == []
+        endpoint = endpoints.known[serving.endpoint_name(model)]
+        assert endpoint["permissions"] == []
+        assert {tag["key"]: tag["value"] for tag in endpoint["tags"]} == {"cost-center": "ml", "owner": "fraud team"}
 
 
 def test_a_version_gets_traffic_only_after_it_has_answered(
