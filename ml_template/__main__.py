@@ -2,10 +2,15 @@
 
 import click
 
+from .update import update
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Make and keep machine learning projects on Databricks."""
+
+
+main.add_command(update)
 
 
 if __name__ == "__main__":

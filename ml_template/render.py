@@ -69,14 +69,17 @@ class Record:
     def write(self, project: Path) -> None:
         """Write the record where cruft finds it."""
         origin = {"_template": self.template, "_commit": self.commit, "_version": self.version}
-        content = {
+        path = project / RECORD
+        # What else is there is cruft's, such as the files that it skips.
+        content = json.loads(path.read_bytes()) if path.exists() else {}
+        content |= {
             "template": self.template,
             "commit": self.commit,
             "checkout": self.checkout,
-            "context": {"cookiecutter": self.answers | origin},
+            "context": {"cookiecutter": {**self.answers, **origin}},
             "directory": self.directory,
         }
-        (project / RECORD).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8", newline="\n")
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8", newline="\n")
 
 
 def git(
@@ -87,9 +90,8 @@ def git(
     Raises:
         click.ClickException: if there is no git, or, with `check`, if git fails.
     """
-    # A rendering has the line endings of the template, whatever the user's settings are; nothing waits for a password.
-    command = ["git", "-C", str(folder), "-c", "core.autocrlf=false", *arguments]
-    environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"} | (env or {})
+    command = ["git", "-C", str(folder), *arguments]
+    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", **(env or {})}  # nothing waits for a password
     try:
         result = subprocess.run(
             command, capture_output=True, encoding="utf-8", errors="replace", env=environment, input=input or ""
@@ -114,7 +116,9 @@ def clone(template: str, into: Path) -> Path:
     prefix, _, rest = template.partition(":")
     address = BUILTIN_ABBREVIATIONS[prefix].format(rest) if prefix in BUILTIN_ABBREVIATIONS else template
     into.parent.mkdir(parents=True, exist_ok=True)
-    result = git(into.parent, "clone", "--quiet", "--no-checkout", "--", address, str(into.resolve()))
+    # The line endings of the template, whatever the user's settings are.
+    options = ("--quiet", "--no-checkout", "--config=core.autocrlf=false")
+    result = git(into.parent, "clone", *options, "--", address, str(into.resolve()))
     if result.returncode:
         raise click.ClickException(
             f"The template {template} cannot be cloned: {result.stderr.strip()}\nIf it has moved, or was a download, "
@@ -123,7 +127,7 @@ def clone(template: str, into: Path) -> Path:
     return into
 
 
-def resolve(clone: Path, version: str | None) -> str:
+def resolve(clone: Path, version: str | None = None) -> str:
     """Return the whole hash of a commit.
 
     Args:
@@ -133,15 +137,16 @@ def resolve(clone: Path, version: str | None) -> str:
     Raises:
         click.ClickException: if the template has no such commit.
     """
-    names = [f"refs/tags/v{version}", f"refs/tags/{version}", f"refs/remotes/origin/{version}", version]
-    for name in names if version else ["refs/remotes/origin/HEAD", "HEAD"]:
+    places = ["refs/tags/v", "refs/tags/", "refs/remotes/origin/", ""]
+    for name in [place + version for place in places] if version else ["refs/remotes/origin/HEAD", "HEAD"]:
         found = git(clone, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
         if found.returncode == 0:
             return found.stdout.strip()
     # It may be on no branch, such as the commit of a pull request.
-    whole = version and re.fullmatch("[0-9a-f]{40,64}", version)
-    if whole and git(clone, "fetch", "--quiet", "origin", version).returncode == 0:
-        return version
+    if version and re.fullmatch("[0-9a-f]{40,64}", version):
+        fetched = git(clone, "fetch", "--quiet", "origin", version)
+        if fetched.returncode == 0:
+            return version
     raise click.ClickException(
         f"The template has no version, branch or commit {version or 'yet'}. Its versions are: "
         + (", ".join(git(clone, "tag", "--sort=-version:refname").stdout.split()[:10]) or "none, give a commit")
@@ -198,7 +203,7 @@ def render(clone: Path, commit: str, answers: dict[str, str], into: Path, direct
             raise click.ClickException(f"{commit[:12]} of the template cannot be rendered with these answers:\n{said}")
         (replay,) = (folder / "replay").glob("*.json")
         context = json.loads(replay.read_bytes())["cookiecutter"]
-    project = into / context["project_slug"]
+    project: Path = into / context["project_slug"]
     Record(
         template=git(clone, "remote", "get-url", "origin", check=True).stdout.strip(),
         commit=commit,
