@@ -2,6 +2,7 @@
 
 import click
 
+from .new import check_organisation, new
 from .update import update
 
 
@@ -10,6 +11,8 @@ def main() -> None:
     """Make and keep machine learning projects on Databricks."""
 
 
+main.add_command(new)
+main.add_command(check_organisation)
 main.add_command(update)
 
 

@@ -23,7 +23,7 @@ TOGETHER: dict[str, dict[str, dict[str, str]]] = {
         "dashed": {f"{target}_catalog": f"team-a-{target}" for target in TARGETS},
         "shared": {f"{target}_catalog": "team-a" for target in TARGETS} | {"schema_name": "fraud_{target}"},
     },
-    "organization": {
+    "organisation": {
         "unknown": {},
         "known": {
             "tags": "cost-center=ml,owner=fraud team",

@@ -36,7 +36,7 @@ FILES = {
     """,
     ("ci_provider", "none"): "release.py",
     ("deployment_pattern", "deploy-model"): "docs/large-network.md",
-    ("organization", "known"): "docs/package-index.md resources/tags.yml",
+    ("organisation", "known"): "docs/package-index.md resources/tags.yml",
 }
 RELEASES_MODELS = {
     "github-actions": {".github/workflows/release-model.yml"},

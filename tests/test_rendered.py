@@ -265,9 +265,9 @@ def test_a_page_tells_the_story_of_its_own_pattern(answers: dict[str, str], bake
 
 
 def contexts() -> list[dict[str, Any]]:
-    """Return all variables for each combination of answers of the questions with choices, and of an organization."""
+    """Return all variables for each combination of answers of the questions with choices, and of an organisation."""
     combinations = [dict(zip(CHOICES, answers, strict=True)) for answers in product(*CHOICES.values())]
-    return [context_of(answers | more) for more in TOGETHER["organization"].values() for answers in combinations]
+    return [context_of(answers | more) for more in TOGETHER["organisation"].values() for answers in combinations]
 
 
 @pytest.fixture(scope="session")
