@@ -20,6 +20,8 @@ import tomllib
 
 ROOT = Path(__file__).resolve().parent
 BUILD = ROOT / "build"
+ORGANISATION = ROOT / "organisation.yml"  # of a fork, see docs/organisation.md
+FORM_DEFAULT = "(default)"  # what a list of the form in the browser begins with
 VENV = ROOT / ".venv"
 SCRIPTS = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = SCRIPTS / ("python.exe" if os.name == "nt" else "python")
@@ -83,13 +85,14 @@ def test_fast(*arguments: str) -> None:
 def render(*answers: str) -> Path:
     """Render a project into build/, which is emptied first, and return its folder.
 
-    Answers come as `question=answer` and, for the render workflow, as a JSON object in the variable ANSWERS.
-    Empty ones take the default.
+    Answers come as `question=answer` and, for the render workflow, as a JSON object in the variable ANSWERS. Empty ones
+    take the default: that of organisation.yml, if this repository has one, or else that of the template.
     """
     given = json.loads(os.environ.get("ANSWERS", "{}"))
-    answers += tuple(f"{question}={answer}" for question, answer in given.items() if answer)
+    answers += tuple(f"{question}={answer}" for question, answer in given.items() if answer not in ("", FORM_DEFAULT))
+    config = ("--config-file", ORGANISATION) if ORGANISATION.exists() else ()
     shutil.rmtree(BUILD, ignore_errors=True)
-    run("cookiecutter", ROOT, "--no-input", "--output-dir", BUILD, *answers)
+    run("cookiecutter", ROOT, "--no-input", *config, "--output-dir", BUILD, *answers)
     (project,) = BUILD.iterdir()
     return project
 

@@ -115,12 +115,22 @@ def optional(answers):
         yield "tags", "two tags have the same key, or one is called project, environment or dev", "each key once"
     for question, pattern, what, advice in (
         ("tags", TAGS, "a list of tags", "key=value, several with commas between, such as cost-center=ml,owner=fraud"),
-        ("runner", RUNNER, "the labels or the pool of runners", "them as your CI/CD system lists them, with commas between"),
+        (
+            "runner",
+            RUNNER,
+            "the labels or the pool of runners",
+            "them as your CI/CD system lists them, with commas between",
+        ),
         (
             *("package_index", ADDRESS, "the address of a package index"),
             "https:// and so on, without a user, a password or a token, such as https://packages.example.com/simple",
         ),
-        ("proxy", PROXY, "the address of a proxy", "it without a user or a password, such as http://proxy.example.com:3128"),
+        (
+            "proxy",
+            PROXY,
+            "the address of a proxy",
+            "it without a user or a password, such as http://proxy.example.com:3128",
+        ),
         ("projects_folder", FOLDER, "a folder of a repository", "it as seen from the top, such as projects, or a dot"),
     ):
         if answers[question] and not pattern.fullmatch(answers[question]):

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from .organisation import Organisation
+from .organisation import FILE, Organisation
 from .render import clone, git, render, resolve
 from .update import check as check_answers
 from .update import questions_of
@@ -58,7 +58,7 @@ def template_of(organisation: Organisation, address: str | None) -> Iterator[tup
     "source",
     envvar="ML_TEMPLATE_ORGANISATION",
     metavar="FILE_OR_URL",
-    help="Answers of your organisation. Default: those that the variable ML_TEMPLATE_ORGANISATION names, if any.",
+    help="Answers of your organisation. Default: the file that ML_TEMPLATE_ORGANISATION names, or one in the template.",
 )
 @template_option
 @click.option("--into", default=".", type=click.Path(file_okay=False, path_type=Path), help="Where its folder is made.")
@@ -68,6 +68,9 @@ def new(pairs: tuple[str, ...], source: str | None, template: str | None, into: 
     given = dict(pair.partition("=")[::2] for pair in pairs)
     organisation = Organisation.read(source) if source else Organisation()
     with template_of(organisation, template) as (repository, commit):
+        of_template = git(repository, "show", f"{commit}:{FILE}")
+        if not source and of_template.returncode == 0:
+            organisation = Organisation.parse(f"{FILE} of the template", of_template.stdout)
         questions = questions_of(repository, commit, None)
         organisation.check(questions)
         check_answers(given, questions)
@@ -77,7 +80,7 @@ def new(pairs: tuple[str, ...], source: str | None, template: str | None, into: 
             if question not in given and not no_input:
                 answers |= ask(question, organisation.allowed.get(question, questions[question]), labels[question])
         project = render(repository, commit, answers, into)
-    by = f" with version {organisation.version} of {source}" if source else ""
+    by = f" with version {organisation.version} of {organisation.source}" if organisation.source else ""
     click.echo(f"\n{project} is ready{by}. Its docs/onboarding.md goes on from here.")
 
 

@@ -15,6 +15,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 Questions = dict[str, Any]  # by name; the default of one, or the list of its answers
+FILE = "organisation.yml"  # where it is taken from without being named: at the top of the template's repository
 OF_COOKIECUTTER = ("abbreviations", "cookiecutters_dir", "replay_dir")
 
 
@@ -50,7 +51,27 @@ class Organisation:
         Raises:
             click.ClickException: if there is no such file, or it is not the file of an organisation.
         """
-        content = load(source)
+        try:
+            if source.startswith("https://"):
+                with urllib.request.urlopen(source, timeout=30) as answer:
+                    return cls.parse(source, answer.read().decode())
+            return cls.parse(source, Path(source).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise click.ClickException(
+                f"{source} cannot be read: {error}. Type the path of the file, or its address with https://."
+            ) from None
+
+    @classmethod
+    def parse(cls, source: str, text: str) -> "Organisation":
+        """Return what a text says that comes from `source`.
+
+        Raises:
+            click.ClickException: if it is not the file of an organisation.
+        """
+        try:
+            content = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise click.ClickException(f"{source} is not YAML: {error}") from None
         refuse(source, content, SCHEMA)
         answers = content["default_context"]
         lists = {question: answer for question, answer in answers.items() if isinstance(answer, list)}
@@ -126,27 +147,6 @@ SCHEMA = {
         **{name: {} for name in OF_COOKIECUTTER},
     },
 }
-
-
-def load(source: str) -> Any:
-    """Return what a YAML file holds.
-
-    Raises:
-        click.ClickException: if it cannot be read.
-    """
-    try:
-        if source.startswith("https://"):
-            with urllib.request.urlopen(source, timeout=30) as answer:
-                text = answer.read().decode()
-        else:
-            text = Path(source).read_text(encoding="utf-8")
-        return yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise click.ClickException(
-            f"{source} cannot be read: {error}. Give the path of the file, or its address beginning with https://."
-        ) from None
-    except yaml.YAMLError as error:
-        raise click.ClickException(f"{source} is not YAML: {error}") from None
 
 
 def refuse(source: str, content: Any, schema: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from helpers import (
     CHOICES,
     COOKIECUTTER,
     PATTERNS,
+    QUESTIONS,
     ROOT,
     TARGETS,
     TEMPLATE,
@@ -34,6 +35,8 @@ from helpers import (
     run,
 )
 from product import TOGETHER, context_of
+
+from tasks import FORM_DEFAULT
 
 OPTIONS = TEMPLATE / "_options"
 # Whoever adds a file sees it in the review of tests/golden.
@@ -417,7 +420,10 @@ def test_every_answer_has_its_files(question: str) -> None:
 def test_the_form_in_the_browser_offers_every_answer() -> None:
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "render.yml").read_text(encoding="utf-8"))
     inputs = workflow[True]["workflow_dispatch"]["inputs"]  # YAML reads `on` as true
-    assert {name: field["options"] for name, field in inputs.items() if "options" in field} == CHOICES
+    # The default comes first: that of an organisation, or of the template.
+    offered = {name: field["options"] for name, field in inputs.items() if "options" in field}
+    assert offered == {question: [FORM_DEFAULT, *answers] for question, answers in CHOICES.items()}
+    assert inputs.keys() <= QUESTIONS.keys() and len(inputs) <= 25, "GitHub takes no more"
 
 
 def test_every_provider_is_known_to_the_tests() -> None:
