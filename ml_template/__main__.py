@@ -3,6 +3,7 @@
 import click
 
 from .new import check_organisation, new
+from .place import place
 from .update import update
 
 
@@ -13,6 +14,7 @@ def main() -> None:
 
 main.add_command(new)
 main.add_command(check_organisation)
+main.add_command(place)
 main.add_command(update)
 
 

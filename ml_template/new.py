@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from .organisation import FILE, Organisation
+from .place import put, top_of
 from .render import clone, git, render, resolve
 from .update import check as check_answers
 from .update import questions_of
@@ -61,9 +62,13 @@ def template_of(organisation: Organisation, address: str | None) -> Iterator[tup
     help="Answers of your organisation. Default: the file that ML_TEMPLATE_ORGANISATION names, or one in the template.",
 )
 @template_option
-@click.option("--into", default=".", type=click.Path(file_okay=False, path_type=Path), help="Where its folder is made.")
+@click.option(
+    "--into",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the folder of the project is made. Default: here, or the projects_folder of this repository.",
+)
 @click.option("--no-input", is_flag=True, help="Ask nothing, and take the defaults.")
-def new(pairs: tuple[str, ...], source: str | None, template: str | None, into: Path, no_input: bool) -> None:
+def new(pairs: tuple[str, ...], source: str | None, template: str | None, into: Path | None, no_input: bool) -> None:
     """Make a project. With the file of an organisation it asks only what that does not decide."""
     given = dict(pair.partition("=")[::2] for pair in pairs)
     organisation = Organisation.read(source) if source else Organisation()
@@ -79,7 +84,10 @@ def new(pairs: tuple[str, ...], source: str | None, template: str | None, into: 
         for question in organisation.left(questions):
             if question not in given and not no_input:
                 answers |= ask(question, organisation.allowed.get(question, questions[question]), labels[question])
-        project = render(repository, commit, answers, into)
+        folder = answers.get("projects_folder", "")
+        project = render(repository, commit, answers, into or (top_of(Path()) / folder if folder else Path()))
+    for path in put(project) if folder else []:
+        click.echo(path)
     by = f" with version {organisation.version} of {organisation.source}" if organisation.source else ""
     click.echo(f"\n{project} is ready{by}. Its docs/onboarding.md goes on from here.")
 
