@@ -1,4 +1,4 @@
-"""`ml-template place`: copies what a CI provider reads at the top of a repository alone from the folder of a project there.
+"""`ml-template place`: copies to the top of a repository what a CI provider reads there alone.
 
 A project that shares its repository is rendered for the place of these files. So they are only copied, and whoever
 changes one changes that of the project.

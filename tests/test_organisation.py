@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import threading
-import time
 import tomllib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
