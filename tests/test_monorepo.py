@@ -9,7 +9,9 @@ import click
 import pytest
 from click.testing import CliRunner
 from helpers import RECORD, commit, files, run
+from on_azure import put_in_azure
 from on_github import put_on_github, request_from, workflows
+from on_gitlab import MERGE_REQUEST, put_on_gitlab
 from product import render
 from release_contract import CHECKS
 from stand_in import normal
@@ -38,6 +40,16 @@ def repository(folder: Path, **answers: str) -> Path:
 @pytest.fixture(scope="module")
 def on_github(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return repository(tmp_path_factory.mktemp("github") / "repository", deployment_pattern="deploy-code")
+
+
+@pytest.fixture(scope="module")
+def on_gitlab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return repository(tmp_path_factory.mktemp("gitlab") / "repository", ci_provider="gitlab-ci")
+
+
+@pytest.fixture(scope="module")
+def in_azure(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return repository(tmp_path_factory.mktemp("azure") / "repository", ci_provider="azure-devops")
 
 
 def change(repository: Path, name: str) -> None:
@@ -133,3 +145,35 @@ def test_github_releases_one_project(on_github: Path, tmp_path: Path) -> None:
     # The tag of the other one is none of its.
     result = github.run("fraud-release-prod", workflow_run=ended | {"head_branch": "fraud-v2/v1.2.3"})
     assert github.commands() == []
+
+
+def test_azure_releases_one_project(in_azure: Path, tmp_path: Path) -> None:
+    azure = put_in_azure(in_azure, tmp_path, folder="projects/fraud", unit="fraud-")
+    azure.predefined = {"Build.SourceBranch": "refs/tags/fraud/v1.2.3", "Build.SourceBranchName": "v1.2.3"}
+    result = azure.run("release-code")
+    assert set(result.stages.values()) == {"Succeeded"}, result.log
+    assert result.environments == {"staging.staging": "fraud-staging", "prod.prod": "fraud-prod"}
+    assert normal("databricks bundle deploy --target prod") in azure.commands()
+    azure.predefined = {"Build.SourceBranch": "refs/tags/fraud-v2/v1.2.3", "Build.SourceBranchName": "v1.2.3"}
+    assert azure.run("release-code").stages["prod"] == "Skipped"
+    result = azure.run("pull-request")
+    assert set(result.jobs.values()) == {"Succeeded"}, result.log
+
+
+def test_gitlab_runs_the_pipeline_of_one_project(on_gitlab: Path, tmp_path: Path) -> None:
+    file = "projects/fraud/.gitlab-ci.yml"
+    gitlab = put_on_gitlab(on_gitlab, tmp_path, folder="projects/fraud", file=file)
+    ran = gitlab.run(**MERGE_REQUEST | {"CI_PIPELINE_SOURCE": "parent_pipeline", "CI_MERGE_REQUEST_IID": "7"})
+    assert ran.succeeded, ran.said
+    assert gitlab.lines("uv sync", "uv run") == CHECKS
+    ran = gitlab.run("prod", CI_COMMIT_TAG="fraud/v1.2.3")
+    assert ran.succeeded, ran.said
+    assert normal("databricks bundle deploy --target prod") in ran.commands
+
+
+def test_gitlab_starts_the_projects_that_change(on_gitlab: Path, tmp_path: Path) -> None:
+    gitlab = put_on_gitlab(on_gitlab, tmp_path, folder="projects/fraud")
+    change(gitlab.project, "projects/fraud-v2/README.md")
+    ran = gitlab.run(**MERGE_REQUEST)
+    print(ran.said)
+    assert 0
