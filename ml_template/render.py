@@ -25,7 +25,7 @@ class Record:
         commit: what it was rendered from, None if nobody knew.
         answers: by question.
         directory: where the template is in its repository, None for the root.
-        checkout: branch or tag that the project follows, None for the default branch.
+        checkout: branch, tag or commit that was asked for, None for the default branch.
         version: of the template, None if it had none.
     """
 

@@ -235,7 +235,7 @@ def propose(
 
     Args:
         project: its folder, with everything committed.
-        to: version, tag, branch or commit of the template; the newest if None.
+        to: version, tag, branch or commit of the template; None for the newest of the branch that it was made from.
         answers: those that change, by question.
         test: run the project's own tests on the result.
         ask: is given each new question, its choices or default as in cookiecutter.json, and the default answer,
@@ -254,7 +254,7 @@ def propose(
     with tempfile.TemporaryDirectory(prefix="ml-template-", ignore_cleanup_errors=True) as name:
         work = Path(name)
         template = template or clone(record.template, work / "clone")
-        old, new = resolve(template, record.commit), resolve(template, to or record.checkout)
+        old, new = resolve(template, record.commit), resolve(template, to or followed(template, record))
         questions = questions_of(template, new, record.directory)
         check(answers, questions)
         if old == new and all(record.answers.get(question) == answer for question, answer in answers.items()):
@@ -291,6 +291,12 @@ def propose(
         commit = git(top, "commit-tree", tree, "-p", "HEAD", "-F", "-", input=message, check=True).stdout.strip()
         git(top, "update-ref", f"refs/heads/{branch}", commit, "0" * len(commit), check=True)
     return Proposal(branch, title, description, merged.conflicts, tests and tests.passed)
+
+
+def followed(template: Path, record: Record) -> str | None:
+    """Return the branch that a project was made from. None for the default branch: tags and commits do not move."""
+    branch = f"refs/remotes/origin/{record.checkout}"
+    return record.checkout if git(template, "show-ref", "--verify", "--quiet", branch).returncode == 0 else None
 
 
 def questions_of(template: Path, commit: str, directory: str | None) -> dict[str, Any]:

@@ -194,6 +194,8 @@ def test_each_file_is_named_after_its_resource(pattern: str, compute: str, infer
         elif path == "resources/integration_test.yml":  # what belongs to one test stands together
             test = {(kind, "integration_test") for kind in ("schemas", "registered_models", "experiments")}
             assert held == test | {("jobs", job) for job in ("sample_data", "training", "inference", "monitoring")}
+        elif path == "resources/protected.yml":
+            assert held == {("registered_models", "model"), ("schemas", "schema"), ("experiments", "experiment")}
         else:
             assert not held, path
 

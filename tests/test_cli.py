@@ -207,6 +207,22 @@ def test_deploys_and_runs(workspace: Workspace) -> None:
         assert f'"{key}" not found' in refused.stdout + refused.stderr
 
 
+def test_no_deployment_deletes_versions_tables_or_runs(project_of: Callable[[str], Path], tmp_path: Path) -> None:
+    """Not even one that says beforehand that it may."""
+    project = tmp_path / "project"
+    shutil.copytree(project_of("deploy-code"), project)
+    workspace = Workspace(project, "staging", tmp_path, f"token-{uuid.uuid4().hex}")
+    workspace.databricks("bundle", "deploy")
+    deployment = ("bundle", "deploy", "--auto-approve")
+    for name in ("model_name", "schema_name", "catalog"):
+        assert "prevent_destroy" in workspace.databricks(*deployment, "--var", f"{name}=other", fails=True).stderr, name
+    # Its file is gone, but not what protects it.
+    (project / "resources" / "model.registered_model.yml").rename(tmp_path / "aside")
+    assert "prevent_destroy" in workspace.databricks(*deployment, fails=True).stderr
+    (tmp_path / "aside").rename(project / "resources" / "model.registered_model.yml")
+    assert "0 to add, 0 to change, 0 to delete" in workspace.databricks("bundle", "plan").stdout
+
+
 def groups_of(workspace: Workspace, what: str) -> dict[str, str]:
     """Return what groups may do with a job or an experiment; admins, who may do everything, are left out."""
     entries = workspace.get(f"/api/2.0/permissions/{what}").get("access_control_list", [])
@@ -278,14 +294,15 @@ def test_every_pair_of_answers_is_deployed_and_destroyed(
     for workspace in workspaces:
         assert "0 to add, 0 to change, 0 to delete" in workspace.databricks("bundle", "plan").stdout
 
+    protected = project / "resources" / "protected.yml"
+    text = protected.read_text(encoding="utf-8")
     for workspace in workspaces:
-        if workspace.target == "prod":
+        if workspace.target != "dev":
             refused = workspace.databricks("bundle", "destroy", "--auto-approve", fails=True)
             assert "prevent_destroy" in refused.stdout + refused.stderr
-            model = project / "resources" / "model.registered_model.yml"
-            text = model.read_text(encoding="utf-8")
-            model.write_text(text.replace("prevent_destroy: true", "prevent_destroy: false"), encoding="utf-8")
+            protected.write_text(text.replace("prevent_destroy: true", "prevent_destroy: false"), encoding="utf-8")
         workspace.databricks("bundle", "destroy", "--auto-approve")
+        protected.write_text(text, encoding="utf-8")
         assert not [key for key, resource in resources_of(workspace) if "id" in resource]
     for token in {workspace.token for workspace in workspaces}:
         assert not replace(workspaces[0], token=token).get("/api/2.2/jobs/list").get("jobs")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Bake
-from helpers import PATTERNS, ROOT, TARGETS, YAMLLINT, every_pattern, need, run
+from helpers import PATTERNS, ROOT, TARGETS, YAMLLINT, commit, every_pattern, need, run
 from on_github import ADDRESS, KEPT, STARTED, WHEEL_SHA256, GitHub, put_on_github, request_from, steps_of, workflows
 from stand_in import EVIDENCE, INJECTION
 
@@ -67,6 +67,51 @@ def test_a_failed_check_is_seen(github: GitHub) -> None:
         github.fail(failing)
         result = github.run("pull-request", pull_request=request_from())
         assert not result.succeeded and "failure" in result.jobs.values(), failing
+
+
+# Stands in for `ml-template update`: it makes a branch, and says what it brings.
+UPDATE = """\
+#!/usr/bin/env bash
+set -e
+echo "uv $*" >> "$HOME/called"
+git checkout --quiet -b template-update-9.9.9
+echo "more" >> "{changes}"
+git commit --quiet --all --message "Update from template 0.1.0 to 9.9.9"
+git checkout --quiet -
+echo "What changed" > dist/description.md
+exit 3
+"""
+
+
+@pytest.mark.parametrize("pattern", ["hybrid"])
+def test_an_update_of_the_template_is_proposed(github: GitHub, tmp_path: Path) -> None:
+    origin = tmp_path / "origin.git"
+    for command in (("init", "--bare", "--quiet", origin), ("remote", "add", "origin", origin)):
+        assert run("git", *command, cwd=github.project).returncode == 0
+    record = {"template": "https://example.com/template.git", "commit": "c0ffee"}
+    (github.project / ".cruft.json").write_text(json.dumps(record), encoding="utf-8")
+    commit(github.project)
+
+    def proposed(changes: str) -> list[str]:
+        (github.bin / "uv").write_text(UPDATE.replace("{changes}", changes), encoding="utf-8")
+        result = github.run("template-update", inputs={})
+        assert result.succeeded, result.log[-3000:]
+        return [call.line for call in github.calls if call.line.startswith("gh ") and "setup-git" not in call.line]
+
+    assert proposed("README.md") == [], "it is off"
+    github.variables["TEMPLATE_UPDATES"] = "on"
+    title = "--title Update from template 0.1.0 to 9.9.9 --body-file description.md"
+    assert proposed("README.md") == [f"gh pr create --head template-update-9.9.9 {title}"]
+    assert "9.9.9" in run("git", "log", "-1", "--format=%s", "template-update-9.9.9", cwd=origin).stdout
+    called = (tmp_path / "home" / "called").read_text(encoding="utf-8")
+    command = "uv tool run --from git+https://example.com/template.git@c0ffee ml-template update --no-input --test"
+    assert called == f"{command} --description dist/description.md\n"
+    assert proposed("README.md") == [], "it is proposed already"
+
+    assert run("git", "branch", "-D", "template-update-9.9.9", cwd=origin).returncode == 0
+    *_, issue = proposed(".github/workflows/operate.yml")
+    assert issue == f"gh issue create {title}"
+    assert run("git", "branch", "--list", cwd=origin).stdout == ""
 
 
 @pytest.mark.parametrize("pattern", CODE_OF)
@@ -301,7 +346,7 @@ def logs_in(job: dict[str, Any]) -> bool:
 
 @every_pattern
 def test_triggers(parsed: dict[str, Any], pattern: str) -> None:
-    assert set(parsed) == {"operate", "pull-request", "release-code", "release-prod"} | (
+    assert set(parsed) == {"operate", "pull-request", "release-code", "release-prod", "template-update"} | (
         {"release-model"} if pattern in RECEIVING else set()
     )
     # GitHub takes this workflow from main, whatever was pushed.
@@ -328,10 +373,14 @@ def test_every_job_has_limits_and_the_least_permissions(parsed: dict[str, Any]) 
             needed |= {"attestations": "write"} if "actions/attest@" in used else {}
             needed |= {"attestations": "read"} if "verify-attestations.sh" in used else {}
             needed |= {"actions": "read"} if "approver.sh" in used or '"run-id"' in used else {}
-            needed |= {"pull-requests": "write"} if "gh pr comment" in scripts_of(job) else {}
+            needed |= {"pull-requests": "write"} if "gh pr" in scripts_of(job) else {}
+            needed |= {"contents": "write"} if "git push" in scripts_of(job) else {}
+            needed |= {"issues": "write"} if "gh issue create" in scripts_of(job) else {}
             assert job["permissions"] == needed, where
-            # A token that can write never meets code of the request.
-            assert "pull-requests" not in needed or [list(step) for step in job["steps"]] == [["name", "env", "run"]]
+            # A token that can write never meets code of a request or of the template.
+            if "pull-requests" in needed:
+                assert not re.search(r"\b(uv|python3?|pip|bash|source) ", scripts_of(job)), where
+                assert not [step for step in job["steps"] if step.get("uses", "").startswith("$/")], where
             # What GitHub gives to sign with opens no environment: see the subjects in docs/cicd-setup.md.
             assert "actions/attest@" not in used or "environment" not in job
 
@@ -372,6 +421,13 @@ def test_who_logs_in_has_an_environment_and_waits_its_turn(parsed: dict[str, Any
     in_prod = {name for name, workflow in parsed.items() if "prod" in workflow["jobs"]}
     assert in_prod - {"release-model"} == {"release-prod"}
     assert parsed["release-prod"]["jobs"]["prod"]["needs"] == "check"
+
+
+@every_pattern
+def test_updates_of_the_template_are_off_until_somebody_wants_them(parsed: dict[str, Any]) -> None:
+    jobs = parsed["template-update"]["jobs"]
+    assert jobs["make"]["if"] == "vars.TEMPLATE_UPDATES == 'on'"
+    assert jobs["propose"]["needs"] == "make"
 
 
 @every_pattern

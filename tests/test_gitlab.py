@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Bake
-from helpers import PATTERNS, YAMLLINT, need, offer_uv, run
+from helpers import PATTERNS, YAMLLINT, commit, need, offer_uv, run
 from on_gitlab import JOB, TAG, GitLab, by, put_on_gitlab, read
 from release_contract import APPROVAL
 from stand_in import EVIDENCE, StandIns
@@ -80,6 +80,58 @@ def test_text_of_a_model_cannot_fold_the_log(gitlab: GitLab) -> None:
     gitlab.answer("show --target", text + EVIDENCE + "\n")
     for variables in (MODEL, {"ACTION": "status", "TARGET": "staging"}):
         assert "section_start:1:evil[0Kevil" in gitlab.run(**variables).said
+
+
+# Stands in for `ml-template update`: it makes a branch.
+UPDATE = """\
+#!/usr/bin/env bash
+set -e
+[[ "$*" == *"ml-template update"* ]] || exit 0
+echo "uv $*" >> "$CALLED"
+git checkout --quiet -b template-update-9.9.9
+git commit --quiet --allow-empty --message "Update from template 0.1.0 to 9.9.9"
+git checkout --quiet -
+exit 3
+"""
+
+
+@pytest.mark.parametrize("pattern", ["hybrid"])
+def test_an_update_of_the_template_is_proposed(gitlab: GitLab, tmp_path: Path) -> None:
+    origin = tmp_path / "origin.git"
+    hook = origin / "hooks" / "post-receive"
+    assert run("git", "init", "--bare", "--quiet", str(origin), cwd=tmp_path).returncode == 0
+    assert run("git", "config", "receive.advertisePushOptions", "true", cwd=origin).returncode == 0
+    hook.write_text('#!/bin/sh\necho "$GIT_PUSH_OPTION_0" > options\n', encoding="utf-8")
+    hook.chmod(0o755)
+    record = {"template": "https://example.com/template.git", "commit": "c0ffee"}
+    (gitlab.project / ".cruft.json").write_text(json.dumps(record), encoding="utf-8")
+    commit(gitlab.project)
+    (gitlab.bin / "uv").write_text(UPDATE, encoding="utf-8")
+    gitlab.environment["CALLED"] = str(tmp_path / "called")
+    gitlab.variables["CI_REPOSITORY_URL"] = str(origin)
+
+    ran = gitlab.run(ACTION="template-update")
+
+    assert ran.succeeded, ran.said[-3000:]
+    assert run("git", "log", "-1", "--format=%s", "template-update-9.9.9", cwd=origin).stdout.endswith("to 9.9.9\n")
+    assert (origin / "options").read_text(encoding="utf-8") == "merge_request.create\n"
+    called = (tmp_path / "called").read_text(encoding="utf-8")
+    assert called == (
+        "uv tool run --from git+https://example.com/template.git@c0ffee ml-template update --no-input --test\n"
+    )
+    assert "is proposed already" in gitlab.run(ACTION="template-update").said
+
+
+def test_a_schedule_starts_nothing_but_updates_of_the_template(project: Path) -> None:
+    config = read(project)
+    (rule,) = [rule["if"] for rule in config["workflow"]["rules"] if "schedule" in rule["if"]]
+    assert '$ACTION == "template-update"' in rule
+    for name, job in jobs_of(config).items():
+        conditions = [rule["if"] for rule in job["rules"]]
+        pipelines = [text for text in conditions if "merge_request_event" not in text and "CI_COMMIT_TAG" not in text]
+        assert all('$ACTION == "' in text or "$ACTION =~ /^(status$|rollback$|run )/" in text for text in pipelines), (
+            name
+        )
 
 
 def test_a_deployment_takes_no_other_wheel(bake: Bake, tmp_path: Path) -> None:

@@ -415,9 +415,10 @@ def test_the_table_of_who_may_read_and_write(environment: Environment, project: 
 
 
 @every_environment
-def test_the_model_of_prod_cannot_be_destroyed(environment: Environment, bundle: dict[str, Any]) -> None:
-    lifecycle = bundle["resources"]["registered_models"]["model"].get("lifecycle", {})
-    assert lifecycle.get("prevent_destroy", False) or environment.target != "prod"
+def test_what_lasts_cannot_be_destroyed(environment: Environment, bundle: dict[str, Any]) -> None:
+    for kind, key in (("registered_models", "model"), ("schemas", "schema"), ("experiments", "experiment")):
+        lifecycle = bundle["resources"][kind][key].get("lifecycle", {})
+        assert lifecycle.get("prevent_destroy", False) == (environment.target != "dev")
 
 
 @every_environment

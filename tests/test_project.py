@@ -70,6 +70,8 @@ BREAKING = {
     },
 }
 
+PROTECTION = "resources/protected.yml"
+
 
 @dataclass(frozen=True)
 class Project:
@@ -369,9 +371,13 @@ def test_an_edit_that_breaks_the_pattern_fails_its_tests(project: Project) -> No
     text = (project.root / name).read_text(encoding="utf-8")
     tests = ("uv", "run", "pytest", "-q", "tests/unit/test_pattern.py")
     project.run(*tests)
-    with project.changed(name, text + addition):
+    # The CLI would delete the model, if what protects it were gone as well.
+    protection = (project.root / PROTECTION).read_text(encoding="utf-8")
+    unprotected = protection.replace("prevent_destroy: true", "prevent_destroy: false", 1)
+    with project.changed(name, text + addition), project.changed(PROTECTION, unprotected):
         printed = project.refused(*tests)
-    assert re.search(r"\d+ failed", printed), printed[-2000:]
+    assert "see registered_models.model in protected.yml" in printed, printed[-2000:]
+    assert len(re.findall("^FAILED ", printed, re.MULTILINE)) > 2, printed[-2000:]
 
 
 def test_a_broken_source_table_stops_the_run(project: Project) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -176,6 +177,14 @@ def test_a_project_in_a_folder_of_a_repository(project: Path, tmp_path: Path) ->
     assert after["src/train.py"] == "other\n"
     assert after["models/churn/src/train.py"] == SECOND[f"{PROJECT}/src/train.py"]
     assert {name.split("/")[0] for name in after} == {"models", "src"}
+
+
+def test_a_project_follows_the_branch_that_it_was_made_from(template: Path, tmp_path: Path) -> None:
+    copy = clone(str(template), tmp_path / "clone")
+    branch = git(template, "branch", "--show-current").strip()
+    record = Record(template=str(template), commit=None, answers={})
+    followed = {name: update.followed(copy, replace(record, checkout=name)) for name in (branch, "v1.0.0", None)}
+    assert followed == {branch: branch, "v1.0.0": None, None: None}
 
 
 def test_new_questions_are_asked(project: Path) -> None:
