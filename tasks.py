@@ -1,16 +1,18 @@
 """The commands of this repository, on every system: sets up .venv, then runs one of them.
 
-    python tasks.py demo|test|test-fast|lint|benchmark|render|golden
+    python tasks.py demo|test|test-fast|lint|benchmark|render|golden|release
 
 Needs Python 3.11 or newer and nothing else. The Makefile calls this file.
 """
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from argparse import ArgumentParser
+from datetime import date
 from pathlib import Path
 
 if sys.version_info < (3, 11):  # noqa: UP036 - whoever starts this file may have an older one
@@ -114,7 +116,46 @@ def golden() -> None:
     run(PYTHON, Path("tests", "golden_tree.py"))
 
 
-TASKS = {task.__name__.replace("_", "-"): task for task in (demo, test, test_fast, lint, benchmark, render, golden)}
+# What says what is new, and what to write there.
+NOTES = {"CHANGELOG.md": "what changed", "docs/upgrading.md": "what a person has to do, or that there is nothing to do"}
+UNRELEASED = "## Unreleased\n"
+
+
+def release(version: str) -> None:
+    """Give what is unreleased the number `version`, in all files that say it, and print what is left to type.
+
+    Raises:
+        SystemExit: if that is no later version, or there is nothing to read about it.
+    """
+    texts = {
+        name: (ROOT / name).read_text(encoding="utf-8") for name in ("pyproject.toml", "cookiecutter.json", *NOTES)
+    }
+    before = tomllib.loads(texts["pyproject.toml"])["project"]["version"]
+    if not re.fullmatch(r"\d+\.\d+\.\d+", version) or parts(version) <= parts(before):
+        sys.exit(f"{version} is no version after {before}. Type three numbers, such as 0.2.0.")
+    for name, advice in NOTES.items():
+        start, _, rest = texts[name].partition(UNRELEASED)
+        if rest.partition("\n## ")[0].strip():
+            texts[name] = f"{start}{UNRELEASED}\n## {version} - {date.today()}\n{rest}"
+        elif name == "CHANGELOG.md" or version.endswith(".0"):
+            sys.exit(f'{name} has nothing under "Unreleased". Write there {advice}.')
+    for name, line in (("pyproject.toml", '\nversion = "{}"'), ("cookiecutter.json", '"_version": "{}"')):
+        texts[name] = texts[name].replace(line.format(before), line.format(version))
+    for name, text in texts.items():
+        (ROOT / name).write_text(text, encoding="utf-8", newline="\n")
+    print(
+        f"The files say {version}. Write the golden projects anew, run the tests, merge, and on that commit of main:\n"
+    )
+    print(f"  git tag --annotate v{version} --message v{version}\n  git push origin v{version}")
+
+
+def parts(version: str) -> list[int]:
+    return list(map(int, version.split(".")))
+
+
+TASKS = {
+    task.__name__.replace("_", "-"): task for task in (demo, test, test_fast, lint, benchmark, render, golden, release)
+}
 
 
 def main() -> None:
