@@ -13,7 +13,7 @@ from .identities import Identity
 CODE_OWNERS = Path(".github/CODEOWNERS")
 PULL_REQUEST = "pull-request"
 MAIN, VERSIONS = ("main", "branch"), (TAGS, "tag")
-CHECKS = (f"{UNIT}Checked",) if UNIT else ("Code", "Bundle of dev", "Bundle of staging", "Bundle of prod")
+CHECKS = ("Code", "Bundle of dev", "Bundle of staging", "Bundle of prod")
 # A repository has one of each name.
 PR_CLIENT_ID = f"{UNIT.upper().replace('-', '_')}DATABRICKS_PR_CLIENT_ID"
 REVIEWED = {
@@ -179,7 +179,7 @@ class Provider:
 
 def reviewed() -> list[dict[str, Any]]:
     """Return the rules of the branch that releases come from."""
-    checks = [{"context": name} for name in CHECKS]
+    checks = [{"context": name} for name in ((f"{UNIT}Checked",) if UNIT else CHECKS)]
     required = {"required_status_checks": checks, "strict_required_status_checks_policy": False}
     return [
         {"type": "deletion"},
