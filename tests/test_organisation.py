@@ -251,8 +251,10 @@ def test_packages_come_from_the_index_alone(way: str, server: int, bake_anew: Ba
         return "" if result.returncode == 0 else result.stderr
 
     assert "401 Unauthorized" in lock()
-    login = {"USERNAME": "ada", "PASSWORD": "secret"}
-    assert lock(**{f"UV_INDEX_ORGANISATION_{name}": text for name, text in login.items()}) == ""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine localhost login ada password secret\n", encoding="utf-8")
+    login = {"UV_INDEX_ORGANISATION_USERNAME": "ada", "UV_INDEX_ORGANISATION_PASSWORD": "secret"}
+    assert lock(**(login if way == "direct" else {"NETRC": str(netrc)})) == ""
     locked = tomllib.loads((project / "uv.lock").read_text(encoding="utf-8"))
     registries = {package["source"].get("registry") for package in locked["package"]}
     assert registries == {address, None}, "None is the project itself"
