@@ -62,7 +62,7 @@ def change(repository: Path, name: str) -> None:
 
 def test_each_workflow_belongs_to_one_project(on_github: Path) -> None:
     parsed = workflows(on_github)
-    names = ("operate", "pull-request", "release-code", "release-prod")
+    names = ("operate", "pull-request", "release-code", "release-prod", "template-update")
     assert parsed.keys() == {f"{slug}-{name}" for slug in PROJECTS for name in names}
     for name, workflow in parsed.items():
         assert workflow["name"] == name

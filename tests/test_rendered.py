@@ -268,9 +268,13 @@ def test_a_page_tells_the_story_of_its_own_pattern(answers: dict[str, str], bake
 
 
 def contexts() -> list[dict[str, Any]]:
-    """Return all variables for each combination of answers of the questions with choices, and of an organisation."""
+    """Return all variables for each combination of answers of the questions with choices, and for an organisation."""
     combinations = [dict(zip(CHOICES, answers, strict=True)) for answers in product(*CHOICES.values())]
-    return [context_of(answers | more) for more in TOGETHER["organisation"].values() for answers in combinations]
+    known = TOGETHER["organisation"]["known"]
+    of_organisation = product(PATTERNS, CHOICES["ci_provider"])
+    return [context_of(answers) for answers in combinations] + [
+        context_of(known | {"deployment_pattern": pattern, "ci_provider": ci}) for pattern, ci in of_organisation
+    ]
 
 
 @pytest.fixture(scope="session")
