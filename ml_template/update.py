@@ -187,6 +187,10 @@ def files_of(top: Path, tree: str) -> set[str]:
     return set(git(top, "ls-tree", "-r", "-z", "--name-only", tree, check=True).stdout.split("\0")) - {""}
 
 
+def files_changed(top: Path, before: str, after: str) -> set[str]:
+    return set(git(top, "diff-tree", "-r", "-z", "--name-only", before, after, check=True).stdout.split("\0")) - {""}
+
+
 def folders(paths: set[str]) -> set[PurePosixPath]:
     return {parent for path in paths for parent in PurePosixPath(path).parents}
 
@@ -235,15 +239,16 @@ def propose(
 
     Args:
         project: its folder, with everything committed.
-        to: version, tag, branch or commit of the template; None for the newest of the branch that it was made from.
-        answers: those that change, by question.
+        to: version, tag, branch or commit of the template. None for the newest of the branch that the project was made
+            from, or, where answers change, for the version that it has.
+        answers: those that change, or are new, by question.
         test: run the project's own tests on the result.
         ask: is given each new question, its choices or default as in cookiecutter.json, and the default answer,
             and returns the answer; None takes the defaults.
         template: a clone of the template's repository, if there is one already.
 
     Returns:
-        None if the project is up to date.
+        None if the project is up to date, or nothing of what changed in the template reaches it.
 
     Raises:
         click.ClickException: if the update cannot be made. Nothing is left behind then.
@@ -254,7 +259,9 @@ def propose(
     with tempfile.TemporaryDirectory(prefix="ml-template-", ignore_cleanup_errors=True) as name:
         work = Path(name)
         template = template or clone(record.template, work / "clone")
-        old, new = resolve(template, record.commit), resolve(template, to or followed(template, record))
+        # Another answer alone is no new version: one thing at a time.
+        switched = record.commit if answers and answers.keys() <= record.answers.keys() else None
+        old, new = resolve(template, record.commit), resolve(template, to or switched or followed(template, record))
         questions = questions_of(template, new, record.directory)
         check(answers, questions)
         if old == new and all(record.answers.get(question) == answer for question, answer in answers.items()):
@@ -280,6 +287,8 @@ def propose(
 
         ours = git(top, "rev-parse", f"HEAD:{prefix}", check=True).stdout.strip()
         merged = merge(top, ours, before, after)
+        if files_changed(top, ours, merged.tree) <= {RECORD} and not describe.changed(record, now):
+            return None  # what changed in the template does not reach this project
         lock = tests = None
         if not merged.conflicts:
             merged.tree, lock = locked(top, ours, merged.tree)
@@ -383,8 +392,7 @@ def checked_out(top: Path, tree: str) -> Iterator[Path]:
 
 def locked(top: Path, ours: str, tree: str) -> tuple[str, str | None]:
     """Return the tree with a `uv.lock` that is as new as its `pyproject.toml`, and what to tell about it."""
-    changed = git(top, "diff-tree", "-r", "--name-only", ours, tree, check=True).stdout.splitlines()
-    if "uv.lock" not in files_of(top, tree) or "pyproject.toml" not in changed:
+    if "uv.lock" not in files_of(top, tree) or "pyproject.toml" not in files_changed(top, ours, tree):
         return tree, None
     with checked_out(top, tree) as folder:
         result = run_uv(folder, "lock")
@@ -444,7 +452,7 @@ def ask(question: str, choices: Any, default: str) -> str:
 
 @click.command()
 @click.argument("project", default=".", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--to", metavar="VERSION", help="Version, tag, branch or commit of the template. Default: the newest.")
+@click.option("--to", metavar="VERSION", help="Version, tag, branch or commit of the template. By default the newest.")
 @click.option("--answer", "pairs", multiple=True, metavar="QUESTION=ANSWER", help="An answer that changes, or is new.")
 @click.option("--test", is_flag=True, help="Run the project's own tests on the result.")
 @click.option("--no-input", is_flag=True, help="Answer new questions with their defaults.")
@@ -461,7 +469,9 @@ def update(
 ) -> None:
     """Bring what changed in the template into PROJECT, the current folder by default.
 
-    It becomes one commit on a branch of its own. What is checked out stays as it is.
+    It becomes one commit on a branch of its own. What is checked out stays as it is. With --answer the project stays at
+    its version, and gets what that version makes of the other answer.
+
     The exit code is 3 if something is left to decide: a conflict, or a test that fails.
     """
     answers = {}

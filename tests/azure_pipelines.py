@@ -173,7 +173,7 @@ class Pipeline:
     def run(self, **given: str) -> Result:
         """Run the pipeline with these parameters, and return what it did."""
         content = read(self.file)
-        only(content, "trigger", "pr", "pool", "parameters", "variables", "stages", "jobs")
+        only(content, "trigger", "pr", "schedules", "pool", "parameters", "variables", "stages", "jobs")
         parameters = {}
         for parameter in content.get("parameters", []):
             only(parameter, "name", "displayName", "type", "default", "values")

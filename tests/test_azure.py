@@ -18,7 +18,7 @@ import pytest
 from azure_pipelines import Pipeline, UnknownConstructError, evaluate, read
 from azure_pipelines import Scope as ExpressionScope
 from conftest import Bake
-from helpers import YAMLLINT, every_pattern, need, offer_uv, run
+from helpers import YAMLLINT, commit, every_pattern, need, offer_uv, run
 from jsonschema import Draft7Validator
 from on_azure import Azure, put_in_azure
 from real_cli import TOKEN_OF_THE_JOB
@@ -194,6 +194,50 @@ def test_a_plan_stays_inside_its_block(azure: Azure) -> None:
         assert all(line.startswith("    ") for line in re.split("[\r\n]+", plan) if line), plan
 
 
+# Stands in for `ml-template update`: it makes a branch.
+UPDATE = """\
+#!/usr/bin/env bash
+set -e
+[ -z "${SYSTEM_ACCESSTOKEN:-}" ]
+echo "uv $*" >> "$HOME/called"
+git checkout --quiet -b template-update-9.9.9
+git commit --quiet --allow-empty --message "Update from template 0.1.0 to 9.9.9" --message "What changed"
+git checkout --quiet -
+exit 3
+"""
+
+
+@pytest.mark.parametrize("pattern", ["hybrid"])
+def test_an_update_of_the_template_is_proposed(azure: Azure, tmp_path: Path) -> None:
+    origin = tmp_path / "origin.git"
+    for command in (("init", "--bare", "--quiet", str(origin)), ("remote", "add", "origin", str(origin))):
+        assert run("git", *command, cwd=azure.project).returncode == 0
+    record = {"template": "https://example.com/template.git", "commit": "c0ffee"}
+    (azure.project / ".cruft.json").write_text(json.dumps(record), encoding="utf-8")
+    commit(azure.project)
+    (azure.bin / "uv").write_text(UPDATE, encoding="utf-8")
+    azure.predefined = {"Build.Repository.ID": "repository"}
+
+    result = azure.run("template-update")
+
+    assert set(result.jobs.values()) == {"Succeeded"}, result.log
+    assert (azure.here / "called").read_text(encoding="utf-8") == (
+        "uv tool run --from git+https://example.com/template.git@c0ffee ml-template update --no-input --test\n"
+    )
+    assert run("git", "log", "-1", "--format=%b", "template-update-9.9.9", cwd=origin).stdout == "What changed\n\n"
+    (call,) = [call for call in azure.calls if "pullRequests" in call.line]
+    assert "--request POST" in call.line
+    assert json.loads(call.input) == {
+        "sourceRefName": "refs/heads/template-update-9.9.9",
+        "targetRefName": "refs/heads/main",
+        "title": "Update from template 0.1.0 to 9.9.9",
+        "description": "What changed\n\n",
+    }
+    # The next agent has a clone of its own.
+    assert run("git", "branch", "-D", "template-update-9.9.9", cwd=azure.project).returncode == 0
+    assert "is proposed already" in azure.run("template-update").log
+
+
 # What the interpreter does not enforce is read from the files.
 
 
@@ -204,7 +248,7 @@ def parsed(bake: Bake, pattern: str) -> dict[str, Any]:
 
 @every_pattern
 def test_triggers(parsed: dict[str, Any], pattern: str) -> None:
-    assert set(parsed) == {"operate", "pull-request", "release-code"} | (
+    assert set(parsed) == {"operate", "pull-request", "release-code", "template-update"} | (
         {"release-model"} if pattern in RECEIVING else set()
     )
     assert parsed["release-code"]["trigger"] == {
@@ -212,7 +256,10 @@ def test_triggers(parsed: dict[str, Any], pattern: str) -> None:
         "tags": {"include": ["v*"]},
         "paths": {"exclude": ["*.md", "**/*.md", "docs", "notebooks"]},
     }
+    (weekly,) = parsed["template-update"]["schedules"]
+    assert weekly["branches"] == {"include": ["main"]}
     for name, pipeline in parsed.items():
+        assert name == "template-update" or "schedules" not in pipeline
         assert name == "release-code" or pipeline["trigger"] == "none"
         assert name == "pull-request" or pipeline["pr"] == "none"
 
@@ -317,7 +364,7 @@ def minimal(tmp_path: Path, text: str) -> Pipeline:
         "jobs: [{job: a, steps: [{bash: 'echo \"##vso[build.addbuildtag]x\"'}]}]",
         "jobs: [{job: a, steps: [{bash: 'true', env: {X: '${{ variables.x }}'}}]}]",
         "jobs: [{deployment: a, environment: prod, strategy: {canary: {}}}]",
-        "schedules: []",
+        "resources: {}",
     ],
 )
 def test_an_unknown_construct_is_an_error(tmp_path: Path, text: str) -> None:

@@ -221,6 +221,11 @@ def test_no_deployment_deletes_versions_tables_or_runs(project_of: Callable[[str
     assert "prevent_destroy" in workspace.databricks(*deployment, fails=True).stderr
     (tmp_path / "aside").rename(project / "resources" / "model.registered_model.yml")
     assert "0 to add, 0 to change, 0 to delete" in workspace.databricks("bundle", "plan").stdout
+    # What docs/switching.md says instead: the old model stays, beside the new one.
+    workspace.databricks("bundle", "deployment", "unbind", "model")
+    assert "0 deleted" in workspace.databricks("bundle", "deploy", "--var", "model_name=other").stderr
+    for name in ("fraud_detection_model", "other"):
+        assert workspace.get(f"/api/2.1/unity-catalog/models/staging.fraud_detection.{name}")["name"] == name
 
 
 def groups_of(workspace: Workspace, what: str) -> dict[str, str]:

@@ -226,6 +226,8 @@ def test_from_nothing_to_a_clean_plan(ci: str, make: Callable[..., Project]) -> 
             ],
         }[ci]
     )
+    # Code of the template runs there.
+    assert not [one for one in project.things.get("pipelines", []) if "template" in one["name"]]
 
 
 def test_in_gitlab_no_job_of_staging_can_be_one_of_prod(make: Callable[..., Project]) -> None:

@@ -157,7 +157,7 @@ def test_what_needs_a_decision_is_marked_and_listed(project: Path) -> None:
 
 def test_other_answers_are_an_update_as_well(project: Path) -> None:
     write(project, {"README.md": "Ours.\n\n" + (project / "README.md").read_text("utf-8")})
-    result = propose(project, "--to", "1.0.0", "--answer", "ci_provider=none")
+    result = propose(project, "--answer", "ci_provider=none")
     assert result.exit_code == 0, result.output
     branch = "template-switch-ci-provider-none"
     assert content(project, branch)["README.md"] == "Ours.\n\n# churn\n\nIt is made by hand.\n\nProvider: none\n"
@@ -185,6 +185,15 @@ def test_a_project_follows_the_branch_that_it_was_made_from(template: Path, tmp_
     record = Record(template=str(template), commit=None, answers={})
     followed = {name: update.followed(copy, replace(record, checkout=name)) for name in (branch, "v1.0.0", None)}
     assert followed == {branch: branch, "v1.0.0": None, None: None}
+
+
+def test_what_does_not_reach_the_project_is_no_update(project: Path, template: Path, tmp_path: Path) -> None:
+    newer = tmp_path / "newer"
+    git(tmp_path, "clone", "--quiet", "--branch", "v1.0.0", str(template), str(newer))
+    git(newer, "switch", "--quiet", "--create", "main")
+    write(newer, {"README.md": "Of the template.\n"})
+    write(project, {RECORD: (project / RECORD).read_text("utf-8").replace(str(template), str(newer))})
+    assert propose(project).output == "The project is up to date.\n"
 
 
 def test_new_questions_are_asked(project: Path) -> None:

@@ -13,6 +13,7 @@ from local.bundle import load_bundle
 
 AZURE_DEVOPS = "499b84ac-1321-427f-aa17-267ca6975798"  # its application, to which `az` logs in
 PULL_REQUEST = "pull-request"
+TEMPLATE_UPDATE = "template-update"  # runs code of the template, so it logs in nowhere
 MAIN = {"refName": "refs/heads/main", "matchKind": "Exact"}
 LOCK = {"id": "2ef31ad6-baa0-403a-8b45-2cbc9b4e5563", "name": "ExclusiveLock"}
 APPROVAL = {"id": "8c6f20a7-a545-4486-9777-f762fafe0d4d", "name": "Approval"}
@@ -78,7 +79,8 @@ class Provider:
         files = sorted(path.stem for path in Path("azure-pipelines").glob("*.yml"))
         if role == PULL_REQUEST:
             return [PULL_REQUEST]
-        return [name for name in files if name != PULL_REQUEST and (role != "dev" or name == "release-code")]
+        others = [name for name in files if name not in (PULL_REQUEST, TEMPLATE_UPDATE)]
+        return [name for name in others if role != "dev" or name == "release-code"]
 
     def definition(self, name: str) -> dict[str, Any]:
         """Return a pipeline in the folder at the top; a placeholder while it does not exist."""
