@@ -275,6 +275,8 @@ def propose(
             after = render(template, new, record.answers | answers | given, work / "asked", record.directory)
             now = Record.of(after)
         branch = branch_name(template, record, now)
+        if prefix:  # other projects of the repository get the same update
+            branch += f"-{PurePosixPath(prefix).name}"
         if git(top, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}").returncode == 0:
             raise click.ClickException(
                 f"The branch {branch} exists already, from an earlier update. Merge it, or delete it: "
