@@ -23,7 +23,7 @@ TAKEN_TAGS = {"project", "environment", "dev"}  # which jobs have already
 RUNNER = re.compile(f"{WORDS}(,{WORDS})*")
 ADDRESS = re.compile(r"(https://[A-Za-z0-9.-]+|http://(localhost|127\.0\.0\.1))(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?")
 PROXY = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?/?")
-FOLDER = re.compile(r"\.|[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
+FOLDER = re.compile(r"(?=.{1,40}$)(\.|[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*)")
 QUARTZ_FIELD = re.compile(r"[A-Z0-9*?/,#LW-]+")
 # Characters that show nothing, besides those of the categories that Python takes for not printable.
 INVISIBLE = re.compile(

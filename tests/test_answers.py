@@ -290,6 +290,9 @@ def test_every_answer_is_refused_or_kept(given_answers: dict[str, str]) -> None:
     for name, text in rendered.items():
         parse(name, text)
     check_bundle(yaml.safe_load(rendered["databricks.yml"]), context)
+    if context["tags"]:
+        tags = yaml.safe_load(rendered["_options/__tagged/yes/resources/tags.yml"])["presets"]["tags"]
+        assert ",".join(f"{key}={value}" for key, value in tags.items()) == context["tags"]
     settings_of_project = tomllib.loads(rendered["pyproject.toml"])
     project = settings_of_project["project"]
     assert [index["url"] for index in settings_of_project["tool"]["uv"].get("index", [])] == [
@@ -362,7 +365,5 @@ def check_bundle(bundle: dict[str, Any], context: dict[str, Any]) -> None:
         settings_of = bundle["targets"][target]
         assert settings_of["workspace"]["host"] == context[f"{target}_workspace_host"]
         assert settings_of["variables"]["catalog"] == context[f"{target}_catalog"]
-    tags = bundle.get("presets", {}).get("tags", {})
-    assert ",".join(f"{key}={value}" for key, value in tags.items()) == context["tags"]
     in_bundle = {*TEXT_QUESTIONS} - {"project_name", "description"}
     assert not [question for question in in_bundle if "${" in context[question]]

@@ -82,7 +82,7 @@ REFUSED = [
     ),
     *(
         ("projects_folder", answer, "Type it as seen from the top")
-        for answer in ("/projects", "projects/", "../x", "a/../b", "a//b", "a b", ".git", "a\\b", "./a")
+        for answer in ("/projects", "projects/", "../x", "a/../b", "a//b", "a b", ".git", "a\\b", "./a", "a" * 41)
     ),
 ]
 
