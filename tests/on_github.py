@@ -319,7 +319,7 @@ def put_on_github(rendered: Path, here: Path, real: dict[str, str] | None = None
         # Where it has a `ref`; act does the others.
         "actions/checkout": f'git clone --quiet {project} "$TO" && git -C "$TO" checkout --quiet "$REF"',
         "actions/attest": "true",
-        "actions/upload-artifact": f'cp "$TO"* {here / KEPT}',
+        "actions/upload-artifact": f'cp "${{TO%/}}"/* {here / KEPT}',
         "actions/download-artifact": f"mkdir -p $TO; cp {here / KEPT}/* $TO; cd $TO/..; bash {here / 'tamper'}",
     }
     for name, script in scripts.items():
