@@ -1,6 +1,8 @@
 """The file of an organisation, in every way to make a project, and its package index."""
 
 import base64
+import importlib
+import importlib.metadata
 import io
 import json
 import re
@@ -10,6 +12,7 @@ import tomllib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from zipfile import ZipFile
 
@@ -121,6 +124,19 @@ def test_the_form_in_the_browser_takes_the_file_of_a_fork(tmp_path: Path, monkey
     (command,) = commands
     assert ("--config-file", tmp_path / "acme.yml") == command[3:5]
     assert [part for part in map(str, command) if "=" in part] == ["problem=regression"]
+
+
+def test_an_installed_command_knows_its_template(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By what `uvx --from git+https://…` was given, which every installer writes down."""
+    module = importlib.import_module("ml_template.new")
+    assert module.origin() == str(ROOT)
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "ml_template" / "new.py"))
+    written = {"direct_url.json": json.dumps({"url": "https://example.com/us/template", "vcs_info": {"vcs": "git"}})}
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda _: SimpleNamespace(read_text=written.get))
+    assert module.origin() == "https://example.com/us/template"
+    written.clear()  # it comes from a package registry
+    with pytest.raises(click.ClickException, match="Type --template ADDRESS"):
+        module.origin()
 
 
 # Files that cannot work
