@@ -83,7 +83,8 @@ def new(pairs: tuple[str, ...], source: str | None, template: str | None, into: 
         labels = json.loads(git(repository, "show", f"{commit}:cookiecutter.json", check=True).stdout)["__prompts__"]
         for question in organisation.left(questions):
             if question not in given and not no_input:
-                answers |= ask(question, organisation.allowed.get(question, questions[question]), labels[question])
+                offered = organisation.allowed.get(question, questions[question])
+                answers |= ask(question, offered, labels[question], organisation.decided.get(question))
         folder = answers.get("projects_folder", "")
         project = render(repository, commit, answers, into or (top_of(Path()) / folder if folder else Path()))
     for path in put(project) if folder else []:
@@ -110,12 +111,16 @@ def check_organisation(source: str, template: str | None) -> None:
     )
 
 
-def ask(question: str, default: Any, label: Any) -> dict[str, str]:
-    """Ask one question, and return its answer; nothing where the template's default is wanted."""
+def ask(question: str, default: Any, label: Any, decided: str | None) -> dict[str, str]:
+    """Ask one question, and return its answer; nothing where the default of organisation or template is wanted."""
     if isinstance(default, list):
         click.echo("\n".join([label["__prompt__"], *(f"  {label[answer]}" for answer in default)]))
-        return {question: click.prompt(question, type=click.Choice(default), default=default[0], show_choices=False)}
+        return {
+            question: click.prompt(
+                question, type=click.Choice(default), default=decided or default[0], show_choices=False
+            )
+        }
     # What follows from other answers is known only when the template renders them.
-    shown = "what follows from the other answers" if "{{" in default else default or "none"
+    shown = decided or ("what follows from the other answers" if "{{" in default else default or "none")
     answer = click.prompt(f"{label} [{shown}]", default="", show_default=False)
     return {question: answer} if answer else {}

@@ -153,7 +153,7 @@ def refuse(source: str, content: Any, schema: dict[str, Any]) -> None:
     """Raise click.ClickException with all that is wrong, one line each."""
     errors = sorted(Draft202012Validator(schema).iter_errors(content), key=lambda error: list(map(str, error.path)))
     if errors:
-        lines = [line for error in errors for line in sentences(error)]
+        lines = dict.fromkeys(line for error in errors for line in sentences(error))
         raise click.ClickException("\n  ".join([f"{source} cannot work:", *lines]))
 
 

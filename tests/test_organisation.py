@@ -144,6 +144,7 @@ def test_an_installed_command_knows_its_template(monkeypatch: pytest.MonkeyPatch
 WRONG = {
     "no YAML": ("{", "is not YAML"),
     "no version": ({"default_context": {}}, "the file: version is missing. Type for example: version: 1.0.0"),
+    "nothing": ({}, "the file: default_context is missing. Type for example: default_context: {cloud: azure}"),
     "a number": (FILE | {"version": 1.0}, "version: 1.0 is of the wrong kind. Type text in quotes."),
     "no number": (FILE | {"version": "new"}, "version: new is no version. Type three numbers, such as 1.0.0."),
     "no answers": ({"version": "1.0.0"}, "default_context is missing. Type for example: default_context: {"),
