@@ -67,16 +67,18 @@ class Record:
             ) from None
 
     def write(self, project: Path) -> None:
-        """Write the record where cruft finds it."""
+        """Write the record where cruft finds it, in the order of the one that is there."""
         origin = {"_template": self.template, "_commit": self.commit, "_version": self.version}
         path = project / RECORD
         # What else is there is cruft's, such as the files that it skips.
         content = json.loads(path.read_bytes()) if path.exists() else {}
+        before = content.get("context", {}).get("cookiecutter", {})
+        ordered = {question: self.answers[question] for question in before if question in self.answers}
         content |= {
             "template": self.template,
             "commit": self.commit,
             "checkout": self.checkout,
-            "context": {"cookiecutter": {**self.answers, **origin}},
+            "context": {"cookiecutter": {**ordered, **self.answers, **origin}},
             "directory": self.directory,
         }
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8", newline="\n")
@@ -93,11 +95,12 @@ def git(
     command = ["git", "-C", str(folder), *arguments]
     environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", **(env or {})}  # nothing waits for a password
     try:
-        result = subprocess.run(
-            command, capture_output=True, encoding="utf-8", errors="replace", env=environment, input=input or ""
-        )
+        # Bytes, because Windows would write other line endings into a message.
+        done = subprocess.run(command, capture_output=True, env=environment, input=(input or "").encode())
     except FileNotFoundError:
         raise click.ClickException("There is no git. Install it: https://git-scm.com") from None
+    said, complained = (stream.decode(errors="replace") for stream in (done.stdout, done.stderr))
+    result = subprocess.CompletedProcess(command, done.returncode, said, complained)
     if check and result.returncode:
         raise click.ClickException(f"git {arguments[0]} failed: {result.stderr.strip() or result.stdout.strip()}")
     return result

@@ -301,7 +301,7 @@ def propose(
         tree = placed(top, prefix, merged.tree)
         commit = git(top, "commit-tree", tree, "-p", "HEAD", "-F", "-", input=message, check=True).stdout.strip()
         git(top, "update-ref", f"refs/heads/{branch}", commit, "0" * len(commit), check=True)
-    return Proposal(branch, title, description, merged.conflicts, tests and tests.passed)
+    return Proposal(branch, title, description, merged.conflicts, tests.passed if tests else None)
 
 
 def followed(template: Path, record: Record) -> str | None:
@@ -497,7 +497,7 @@ def update(
     else:
         # Nobody types a description, which is behind everything else.
         typed = [["git", "switch", proposal.branch], *(command[:8] for command in commands)]
-        click.echo(f"It is on the branch {proposal.branch}. To look at it, and to open a pull request:\n")
+        click.echo(f"\nIt is on the branch {proposal.branch}. To look at it, and to open a pull request:\n")
         click.echo("".join(f"  {subprocess.list2cmdline(command)}\n" for command in typed), nl=False)
     if proposal.conflicts or proposal.tests is False:
         sys.exit(UNDECIDED)

@@ -5,10 +5,14 @@ from pathlib import Path
 from . import FOLDER
 from .findings import MISSING, Change, Finding, Findings
 
-# What decides what a release does and with which rights; the rest is for every reviewer.
+# What decides what a release does and with which rights, and whose code an updating pipeline runs; the rest is for
+# every reviewer.
 OWNED = tuple(
     f"/{FOLDER}{path}"
-    for path in ("databricks.yml", "environments/", "hatch_build.py", "pyproject.toml", "resources/", "uv.lock")
+    for path in (
+        *(".cruft.json", "databricks.yml", "environments/", "hatch_build.py", "pyproject.toml", "resources/"),
+        "uv.lock",
+    )
 )
 # Where the file is, and the projects: at the top of the repository and in one of its folders, or both here.
 TOP, PROJECTS = Path(*[".."] * FOLDER.count("/")), "/" + "".join(FOLDER.rpartition("/")[0].rpartition("/")[:2])

@@ -27,12 +27,13 @@ from test_rendered import BATCH_FILES, CI_FILES, DEFAULT_FILES, REALTIME_FILES, 
 FILES = {
     ("ci_provider", "azure-devops"): """
         azure-pipelines/approver.sh azure-pipelines/comment.sh azure-pipelines/operate.yml azure-pipelines/plain.sh
-        azure-pipelines/pull-request.yml azure-pipelines/release-code.yml azure-pipelines/requirements.txt
+        azure-pipelines/propose.sh azure-pipelines/pull-request.yml azure-pipelines/release-code.yml
+        azure-pipelines/requirements.txt azure-pipelines/template-update.yml
         azure-pipelines/steps/build.yml azure-pipelines/steps/set-up.yml azure-pipelines/steps/wheel.yml renovate.json
     """,
     ("ci_provider", "gitlab-ci"): """
         .gitlab-ci.yml .gitlab/approver.py .gitlab/install-databricks-cli.sh .gitlab/release-code.yml
-        .gitlab/requirements.txt renovate.json
+        .gitlab/requirements.txt .gitlab/template-update.yml renovate.json
     """,
     ("ci_provider", "none"): "release.py",
     ("deployment_pattern", "deploy-model"): "docs/large-network.md",

@@ -95,6 +95,12 @@ def project(first: Path, tmp_path: Path) -> Path:
     return copy
 
 
+def made_from(project: Path, template: Path) -> None:
+    """Let the project name another repository as its template."""
+    replace(Record.of(project), template=str(template)).write(project)
+    commit(project)
+
+
 def propose(project: Path, *arguments: str) -> Result:
     return CliRunner().invoke(main, ["update", str(project), *arguments])
 
@@ -192,7 +198,7 @@ def test_what_does_not_reach_the_project_is_no_update(project: Path, template: P
     git(tmp_path, "clone", "--quiet", "--branch", "v1.0.0", str(template), str(newer))
     git(newer, "switch", "--quiet", "--create", "main")
     write(newer, {"README.md": "Of the template.\n"})
-    write(project, {RECORD: (project / RECORD).read_text("utf-8").replace(str(template), str(newer))})
+    made_from(project, newer)
     assert propose(project).output == "The project is up to date.\n"
 
 
@@ -203,7 +209,16 @@ def test_new_questions_are_asked(project: Path) -> None:
         asked.append((question, choices, default))
         return "blue"
 
+    record = json.loads((project / RECORD).read_bytes())
+    answers = record["context"]["cookiecutter"]
+    record["context"]["cookiecutter"] = dict(reversed(answers.items()))  # as another tool may have written it
+    write(project, {RECORD: json.dumps(record | {"skip": ["notes"]}, indent=2)})
+
     update.propose(project, ask=ask)
+
+    now = json.loads(content(project, "template-update-1.1.0")[RECORD])
+    assert list(now["context"]["cookiecutter"])[:3] == ["ci_provider", "project_slug", "colour"]
+    assert now["skip"] == ["notes"], "it is cruft's"
     assert asked == [("colour", ["red", "blue"], "red")]
     assert content(project, "template-update-1.1.0")["src/new.py"] == "NEW = 'blue'\n"
 
@@ -214,9 +229,8 @@ def test_the_lock_file_follows_and_the_tests_run(
     newer = tmp_path / "newer"
     git(tmp_path, "clone", "--quiet", str(template), str(newer))
     write(newer, {f"{PROJECT}/pyproject.toml": "[project]\nname = 'churn'\nversion = '2'\n"})
-    write(
-        project, {"uv.lock": "old\n", RECORD: (project / RECORD).read_text("utf-8").replace(str(template), str(newer))}
-    )
+    made_from(project, newer)
+    write(project, {"uv.lock": "old\n"})
     calls = []
 
     def uv(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
