@@ -23,6 +23,8 @@ from click.testing import CliRunner, Result
 from conftest import Bake
 from cookiecutter.main import cookiecutter
 from helpers import QUESTIONS, RECORD, ROOT, clean_environment, commit
+from product import context_of
+from test_answers import refusal
 from test_update import copied
 
 import tasks
@@ -180,6 +182,14 @@ def test_a_file_that_cannot_work_is_refused(content: Any, said: str, tmp_path: P
     with pytest.raises(click.ClickException) as refused:
         Organisation.read(written(tmp_path, content)).check(QUESTIONS)
     assert said in refused.value.message
+
+
+def test_the_file_of_the_documentation_works() -> None:
+    page = (ROOT / "docs" / "organisation.md").read_text(encoding="utf-8")
+    organisation = Organisation.parse("docs", page.partition("```yaml\n")[2].partition("```")[0])
+    organisation.check(QUESTIONS)
+    assert organisation.left(QUESTIONS) == ["project_name", "problem", "deployment_pattern"]
+    assert refusal(context_of(organisation.answers({}))) == {}
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
