@@ -1,16 +1,18 @@
 """The commands of this repository, on every system: sets up .venv, then runs one of them.
 
-    python tasks.py demo|test|test-fast|lint|benchmark|render|golden
+    python tasks.py demo|test|test-fast|lint|benchmark|render|golden|release
 
 Needs Python 3.11 or newer and nothing else. The Makefile calls this file.
 """
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from argparse import ArgumentParser
+from datetime import date
 from pathlib import Path
 
 if sys.version_info < (3, 11):  # noqa: UP036 - whoever starts this file may have an older one
@@ -20,6 +22,8 @@ import tomllib
 
 ROOT = Path(__file__).resolve().parent
 BUILD = ROOT / "build"
+ORGANISATION = ROOT / "organisation.yml"  # of a fork, see docs/organisation.md
+FORM_DEFAULT = "(default)"  # what a list of the form in the browser begins with
 VENV = ROOT / ".venv"
 SCRIPTS = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = SCRIPTS / ("python.exe" if os.name == "nt" else "python")
@@ -83,13 +87,14 @@ def test_fast(*arguments: str) -> None:
 def render(*answers: str) -> Path:
     """Render a project into build/, which is emptied first, and return its folder.
 
-    Answers come as `question=answer` and, for the render workflow, as a JSON object in the variable ANSWERS.
-    Empty ones take the default.
+    Answers come as `question=answer` and, for the render workflow, as a JSON object in the variable ANSWERS. Empty ones
+    take the default: that of organisation.yml, if this repository has one, or else that of the template.
     """
     given = json.loads(os.environ.get("ANSWERS", "{}"))
-    answers += tuple(f"{question}={answer}" for question, answer in given.items() if answer)
+    answers += tuple(f"{question}={answer}" for question, answer in given.items() if answer not in ("", FORM_DEFAULT))
+    config = ("--config-file", ORGANISATION) if ORGANISATION.exists() else ()
     shutil.rmtree(BUILD, ignore_errors=True)
-    run("cookiecutter", ROOT, "--no-input", "--output-dir", BUILD, *answers)
+    run("cookiecutter", ROOT, "--no-input", *config, "--output-dir", BUILD, *answers)
     (project,) = BUILD.iterdir()
     return project
 
@@ -111,7 +116,46 @@ def golden() -> None:
     run(PYTHON, Path("tests", "golden_tree.py"))
 
 
-TASKS = {task.__name__.replace("_", "-"): task for task in (demo, test, test_fast, lint, benchmark, render, golden)}
+# What says what is new, and what to write there.
+NOTES = {"CHANGELOG.md": "what changed", "docs/upgrading.md": "what a person has to do, or that there is nothing to do"}
+UNRELEASED = "## Unreleased\n"
+
+
+def release(version: str) -> None:
+    """Give what is unreleased the number `version`, in all files that say it, and print what is left to type.
+
+    Raises:
+        SystemExit: if that is no later version, or there is nothing to read about it.
+    """
+    texts = {
+        name: (ROOT / name).read_text(encoding="utf-8") for name in ("pyproject.toml", "cookiecutter.json", *NOTES)
+    }
+    before = tomllib.loads(texts["pyproject.toml"])["project"]["version"]
+    if not re.fullmatch(r"\d+\.\d+\.\d+", version) or parts(version) <= parts(before):
+        sys.exit(f"{version} is no version after {before}. Type three numbers, such as 0.2.0.")
+    for name, advice in NOTES.items():
+        start, _, rest = texts[name].partition(UNRELEASED)
+        if rest.partition("\n## ")[0].strip():
+            texts[name] = f"{start}{UNRELEASED}\n## {version} - {date.today()}\n{rest}"
+        elif name == "CHANGELOG.md" or version.endswith(".0"):
+            sys.exit(f'{name} has nothing under "Unreleased". Write there {advice}.')
+    for name, line in (("pyproject.toml", '\nversion = "{}"'), ("cookiecutter.json", '"_version": "{}"')):
+        texts[name] = texts[name].replace(line.format(before), line.format(version))
+    for name, text in texts.items():
+        (ROOT / name).write_text(text, encoding="utf-8", newline="\n")
+    print(
+        f"The files say {version}. Write the golden projects anew, run the tests, merge, and on that commit of main:\n"
+    )
+    print(f"  git tag --annotate v{version} --message v{version}\n  git push origin v{version}")
+
+
+def parts(version: str) -> list[int]:
+    return list(map(int, version.split(".")))
+
+
+TASKS = {
+    task.__name__.replace("_", "-"): task for task in (demo, test, test_fast, lint, benchmark, render, golden, release)
+}
 
 
 def main() -> None:

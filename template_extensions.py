@@ -65,9 +65,14 @@ class OfThisVersion(Extension):
 
 
 class References(OfThisVersion):
+    """Leaves as they are the references of Databricks, and the expressions of GitHub and Azure DevOps: `${{ … }}`."""
+
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         environment.globals.update({name: Reference(name) for name in ("job", "tasks")})
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        return source.replace("${{", "${{ '{{' }}")
 
 
 class OwnCode(OfThisVersion):

@@ -3,6 +3,8 @@
 import click
 
 from .fleet import fleet
+from .new import check_organisation, new
+from .place import place
 from .policies import policies
 from .update import update
 
@@ -14,6 +16,9 @@ def main() -> None:
 
 main.add_command(fleet)
 main.add_command(policies)
+main.add_command(new)
+main.add_command(check_organisation)
+main.add_command(place)
 main.add_command(update)
 
 

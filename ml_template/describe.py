@@ -64,8 +64,9 @@ def what_changed(template: Path, before: Record, now: Record) -> list[str]:
     fresh = {kind: [line for line in lines if line not in old.get(kind, [])] for kind, lines in new.items()}
     told = [f"### {kind}\n\n{listed(lines)}" for kind, lines in fresh.items() if lines]
     parts = ["## What changed and why", *(told or ["The changelog of the template says nothing about it."])]
-    old_steps, steps = (sections(file(template, record, "docs/upgrading.md"), 2) for record in (before, now))
-    by_hand = [f"### {heading}\n\n{text}" for heading, text in steps.items() if heading not in old_steps]
+    read, upgrading = (file(template, record, "docs/upgrading.md") for record in (before, now))
+    steps = [step for version in sections(upgrading, 2).values() for step in sections(version, 3).items()]
+    by_hand = [f"### {heading}\n\n{text}" for heading, text in steps if f"# {heading}\n" not in read]
     return [*parts, *(["## To do by hand", *by_hand] if by_hand else [])]
 
 

@@ -326,7 +326,7 @@ class Agent:
             if "publish" in step or "download" in step:
                 failed = failed or not self.hand_on(step, sources)
                 continue
-            only(step, "bash", "name", "displayName", "condition", "env")
+            only(step, "bash", "name", "displayName", "condition", "env", "workingDirectory")
             if evaluate(step.get("condition", "succeeded()"), Scope(self.variables, not failed, failed)):
                 failed = not self.script(step, sources) or failed
         return failed
@@ -361,7 +361,7 @@ class Agent:
         script.write_text(self.pipeline.macros(step["bash"], {}) if MACRO.search(step["bash"]) else step["bash"])
         done = subprocess.run(
             ["bash", "--noprofile", "--norc", str(script)],
-            cwd=sources,
+            cwd=sources / step.get("workingDirectory", ""),
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

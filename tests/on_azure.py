@@ -38,14 +38,16 @@ class Azure(Provider):
     artifacts: dict[str, dict[str, bytes]] = field(default_factory=dict)
     job: dict[str, str] = field(default_factory=dict)  # more that is predefined, in every run
     last: Pipeline | None = None
+    folder: str = ""
+    unit: str = ""
 
     def run(self, pipeline: str, **parameters: str) -> Result:
         self.forget()
         groups = {
-            f"databricks-{name}": {"DATABRICKS_CLIENT_ID": f"identity-of-{name}"}
+            f"{self.unit}databricks-{name}": {"DATABRICKS_CLIENT_ID": f"identity-of-{name}"}
             for name in ("pull-request", "dev", "staging", "prod")
         }
-        groups["databricks-prod"] |= self.of_prod
+        groups[f"{self.unit}databricks-prod"] |= self.of_prod
         environment = self.inherited | {"PATH": self.path, "HOME": str(self.here)}
 
         predefined = {
@@ -59,7 +61,7 @@ class Azure(Provider):
             "Build.SourceBranch": "refs/heads/main",
             "Build.SourceBranchName": "main",
         }
-        file = self.project / "azure-pipelines" / f"{pipeline}.yml"
+        file = self.project / self.folder / "azure-pipelines" / f"{pipeline}.yml"
         known = predefined | self.job | self.predefined
         self.last = Pipeline(self.project, file, groups, known, environment, self.artifacts)
         return self.last.run(**parameters)
@@ -175,8 +177,16 @@ class Azure(Provider):
                 assert "SYSTEM_ACCESSTOKEN" not in call.environment, call
 
 
-def put_in_azure(rendered: Path, here: Path, real: dict[str, str] | None = None) -> Azure:
-    """Return a copy of a project below `here`, with stand-ins for all that its pipelines call."""
+def put_in_azure(
+    rendered: Path, here: Path, real: dict[str, str] | None = None, folder: str = "", unit: str = ""
+) -> Azure:
+    """Return a copy of a project below `here`, with stand-ins for all that its pipelines call.
+
+    Args:
+        rendered: the repository.
+        folder: of the project in it.
+        unit: what the names of its variable groups begin with.
+    """
     need("bash", "git", "sha256sum", unix="the pipelines")
     project = here / "project"
     shutil.copytree(rendered, project)
@@ -187,13 +197,13 @@ def put_in_azure(rendered: Path, here: Path, real: dict[str, str] | None = None)
         entry.external_attr = 0o100755 << 16
         put_program(here, "databricks", "stand_in.py", str(here), "databricks")
         content.writestr(entry, (here / "databricks").read_text())
-    set_up = project / "azure-pipelines" / "steps" / "set-up.yml"
+    set_up = project / folder / "azure-pipelines" / "steps" / "set-up.yml"
     text, count = re.subn("[0-9a-f]{64}", hashlib.sha256(archive.getvalue()).hexdigest(), set_up.read_text())
     assert count == 1
     set_up.write_text(text)
     commit(project)
     assert run("git", "update-ref", "refs/remotes/origin/main", "HEAD", cwd=project).returncode == 0
-    azure = Azure(here, project)
+    azure = Azure(here, project, folder=folder, unit=unit)
     azure.put("uv", "pip3", "curl", real=real)
     put_program(azure.bin, "jq", "jq_program.py")
     put_program(azure.bin, "unzip", "unzip.py")

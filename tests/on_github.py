@@ -298,8 +298,13 @@ class GitHub(Provider):
                 assert job["environment"] in (target, "${{ inputs.target }}"), call
 
 
-def put_on_github(rendered: Path, here: Path, real: dict[str, str] | None = None) -> GitHub:
-    """Return a copy of a project below `here`, with all that its workflows need, and stand-ins for what reaches out."""
+def put_on_github(rendered: Path, here: Path, real: dict[str, str] | None = None, folder: str = "") -> GitHub:
+    """Return a copy of a project below `here`, with all that its workflows need, and stand-ins for what reaches out.
+
+    Args:
+        rendered: the repository.
+        folder: of the project in it.
+    """
     need("act", "bash", "git", "openssl", "sha256sum", unix="the workflows")
     project = here / "project"
     shutil.copytree(rendered, project)
@@ -314,7 +319,7 @@ def put_on_github(rendered: Path, here: Path, real: dict[str, str] | None = None
         # Where it has a `ref`; act does the others.
         "actions/checkout": f'git clone --quiet {project} "$TO" && git -C "$TO" checkout --quiet "$REF"',
         "actions/attest": "true",
-        "actions/upload-artifact": f"cp dist/* {here / KEPT}",
+        "actions/upload-artifact": f'cp "${{TO%/}}"/* {here / KEPT}',
         "actions/download-artifact": f"mkdir -p $TO; cp {here / KEPT}/* $TO; cd $TO/..; bash {here / 'tamper'}",
     }
     for name, script in scripts.items():
@@ -324,7 +329,7 @@ def put_on_github(rendered: Path, here: Path, real: dict[str, str] | None = None
     github.put("databricks", "uv", "gh", "curl", "pip", real=real)
     put_program(github.bin, "jq", "jq_program.py")  # which `gh` has inside
     put_program(github.bin, "unzip", "unzip.py")
-    pinned = project / ".github" / "actions" / "databricks-cli" / "action.yml"
+    pinned = project / folder / ".github" / "actions" / "databricks-cli" / "action.yml"
     text = re.sub(r"SHA256: [0-9a-f]{64}\n", f"SHA256: {github.offer_cli()}\n", pinned.read_text())
     pinned.write_text(text)
     commit(project)

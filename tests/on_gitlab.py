@@ -123,6 +123,7 @@ class GitLab(Provider):
     environment: dict[str, str] = field(default_factory=dict)  # of the runner
     variables: dict[str, str] = field(default_factory=dict)  # of every pipeline
     runs: int = 0
+    file: str = ".gitlab-ci.yml"
 
     def __post_init__(self) -> None:
         self.api = Api(self.knows)
@@ -141,7 +142,15 @@ class GitLab(Provider):
         if "CI_PIPELINE_SOURCE" not in variables:
             known["DATABRICKS_CLIENT_ID"] = "client-id"
         known |= self.variables | variables
-        options = ["--force-shell-executor", "--shell-isolation", "--no-artifacts-to-source", "--concurrency", "1"]
+        options = [
+            "--file",
+            self.file,
+            "--force-shell-executor",
+            "--shell-isolation",
+            "--no-artifacts-to-source",
+            "--concurrency",
+            "1",
+        ]
         options += ["--home", str(self.here), "--state-dir", f".gitlab-ci-local/{self.runs}"]
         options += [part for name, text in known.items() for part in ("--variable", f"{name}={text}")]
         if "CI_PIPELINE_SOURCE" in variables or "CI_COMMIT_TAG" in variables:
@@ -214,8 +223,16 @@ class GitLab(Provider):
                 assert call.environment.get("DATABRICKS_CLIENT_ID") == (identity if reaches else None), call
 
 
-def put_on_gitlab(rendered: Path, here: Path, real: Mapping[str, str] | None = None) -> GitLab:
-    """Return a copy of a project below `here`, with a repository on GitLab, and stand-ins for what reaches out."""
+def put_on_gitlab(
+    rendered: Path, here: Path, real: Mapping[str, str] | None = None, folder: str = "", file: str = ".gitlab-ci.yml"
+) -> GitLab:
+    """Return a copy of a project below `here`, with a repository on GitLab, and stand-ins for what reaches out.
+
+    Args:
+        rendered: the repository.
+        folder: of the project in it.
+        file: the pipeline that is run.
+    """
     runner()
     project, origin = here / "project", here / "project.git"
     shutil.copytree(rendered, project)
@@ -230,10 +247,10 @@ def put_on_gitlab(rendered: Path, here: Path, real: Mapping[str, str] | None = N
     ):
         result = run("git", *arguments, cwd=project)
         assert result.returncode == 0, result.stdout
-    gitlab = GitLab(here, project)
+    gitlab = GitLab(here, project, file=file)
     gitlab.put("databricks", "pip", "uv", real=real)
     put_program(gitlab.bin, "rsync", "rsync.py")  # which gitlab-ci-local calls
-    gitlab.answer(INSTALLS[0], f"Databricks CLI v{read(project)['variables']['DATABRICKS_CLI_VERSION']}\n")
+    gitlab.answer(INSTALLS[0], f"Databricks CLI v{read(project / folder)['variables']['DATABRICKS_CLI_VERSION']}\n")
     return gitlab
 
 

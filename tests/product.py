@@ -23,6 +23,16 @@ TOGETHER: dict[str, dict[str, dict[str, str]]] = {
         "dashed": {f"{target}_catalog": f"team-a-{target}" for target in TARGETS},
         "shared": {f"{target}_catalog": "team-a" for target in TARGETS} | {"schema_name": "fraud_{target}"},
     },
+    "organisation": {
+        "unknown": {},
+        "known": {
+            "tags": "cost-center=ml,owner=fraud team",
+            "runner": "ml-runners",
+            "package_index": "https://packages.example.com/simple",
+            "proxy": "http://proxy.example.com:3128",
+            "projects_folder": "projects",
+        },
+    },
 }
 OPTIONS = CHOICES | {name: list(answers) for name, answers in TOGETHER.items()}
 

@@ -236,6 +236,11 @@ LIKELY: dict[str, st.SearchStrategy[str]] = {
     **dict.fromkeys(HOSTS, st.from_regex(r"https://[a-z0-9.-]+\.[a-z]+(:[0-9]+)?/?", fullmatch=True)),
     "notification_email": st.emails() | TEXTS.map("ml@{}.example.com".format),
     "retraining_schedule": st.from_regex(r"[0-9*?/,#LW-]+( +[0-9*?/,#LW-]+){5}", fullmatch=True),
+    "tags": st.from_regex(r"[A-Za-z0-9 .:/@+-]+=[0-9nulloff~:.]+(,[A-Z0-9]+=[a-z]+)?", fullmatch=True),
+    "runner": st.from_regex(r"[A-Za-z0-9 _.:/@+-]+(,[a-z]+)?", fullmatch=True),
+    "package_index": st.from_regex(r"https://[A-Za-z0-9.-]+(:[0-9]+)?/[A-Za-z0-9._~/-]*", fullmatch=True),
+    "proxy": st.from_regex(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?/?", fullmatch=True),
+    "projects_folder": st.from_regex(r"[a-z0-9_.-]+(/[a-z0-9]+)?", fullmatch=True),
 }
 
 
@@ -285,7 +290,14 @@ def test_every_answer_is_refused_or_kept(given_answers: dict[str, str]) -> None:
     for name, text in rendered.items():
         parse(name, text)
     check_bundle(yaml.safe_load(rendered["databricks.yml"]), context)
-    project = tomllib.loads(rendered["pyproject.toml"])["project"]
+    if context["tags"]:
+        tags = yaml.safe_load(rendered["_options/__tagged/yes/resources/tags.yml"])["presets"]["tags"]
+        assert ",".join(f"{key}={value}" for key, value in tags.items()) == context["tags"]
+    settings_of_project = tomllib.loads(rendered["pyproject.toml"])
+    project = settings_of_project["project"]
+    assert [index["url"] for index in settings_of_project["tool"]["uv"].get("index", [])] == [
+        *filter(None, [context["package_index"]])
+    ]
     assert (project["name"], project["description"]) == (context["package_name"], context["description"])
     readme = rendered["README.md"]
     assert readme.startswith(f"# {context['project_name']}\n\n{context['description']} It trains")

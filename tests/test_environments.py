@@ -1,6 +1,7 @@
 """`uv run python -m environments`: the set-up of a target, planned and applied against emulated services over HTTP."""
 
 import ast
+import copy
 import json
 import os
 import re
@@ -169,7 +170,9 @@ def make(bake_anew: Bake, python: Path, tmp_path: Path) -> Iterator[Callable[...
     """Return a function that renders a project whose workspaces, and whose provider, are emulated."""
     servers = []
 
-    def make_one(ci: str, pattern: str = "hybrid", real: str | None = None, who: tuple[str, ...] = ()) -> Project:
+    def make_one(
+        ci: str, pattern: str = "hybrid", real: str | None = None, who: tuple[str, ...] = (), **answers: str
+    ) -> Project:
         provider = PROVIDERS.get(ci)
         services = Services(provider.service if provider else GitHub)
         Thread(target=services.serve_forever, daemon=True).start()
@@ -180,6 +183,7 @@ def make(bake_anew: Bake, python: Path, tmp_path: Path) -> Iterator[Callable[...
             prod_workspace_host=services.address(),
             staging_workspace_host=services.address("localhost"),
             dev_workspace_host=services.address("localhost"),
+            **answers,
         )
         return Project(root, provider, services, python, tmp_path, real, who)
 
@@ -274,6 +278,28 @@ def test_what_the_plan_prints_can_be_typed(make: Callable[..., Project]) -> None
                 typed = run("sh", "-c", line, cwd=project.root, **project.variables)
                 assert typed.returncode == 0, f"{line}\n{typed.stdout}"
     assert [one for one in project.plan() if "CODEOWNERS" not in one] == []
+
+
+@pytest.mark.parametrize("ci", ["github-actions"])  # the others have less at the top, and this takes a while
+def test_projects_of_one_repository_leave_each_other_alone(
+    ci: str, make: Callable[..., Project], bake_anew: Bake
+) -> None:
+    place = {"projects_folder": "projects", "schema_name": "fraud_{target}"}
+    first = make(ci, "deploy-code", project_slug="fraud", **place)
+    second = copy.copy(first)
+    hosts = {f"{target}_workspace_host": first.services.address() for target in ("dev", "staging", "prod")}
+    second.root = bake_anew(ci_provider=ci, project_slug="fraud-v2", **place | hosts)
+    shutil.copytree(first.root / ".git", second.root / ".git")
+    for project in (first, second):
+        project.apply()
+        for pipeline in project.things.get("pipelines", []):
+            pipeline["triggers"] = [{"triggerType": "continuousIntegration", "settingsSourceType": 1}]
+        # In this test the top of both is the folder that they are rendered in.
+        owners = project.root.parents[1] / (project.provider.code_owners if project.provider else "")
+        if owners.is_file():
+            name = owners.relative_to(project.root.parents[1]).as_posix()
+            project.things[f"file {name}"] = owners.read_text(encoding="utf-8")
+    assert not first.plan() and not second.plan()
 
 
 def policies(project: Project, role: str) -> list[Any]:

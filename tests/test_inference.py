@@ -19,6 +19,7 @@ TASKS = {
 }
 SETTINGS = {
     *("serving_workload_size", "serving_scale_to_zero", "serving_timeout_minutes", "endpoint_callers_group"),
+    "serving_tags",
 }
 with_endpoint = pytest.mark.parametrize("inference", CHOICES["inference"][1:], ids=lambda answer: f"inference:{answer}")
 

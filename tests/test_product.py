@@ -37,11 +37,19 @@ FILES = {
     """,
     ("ci_provider", "none"): "release.py",
     ("deployment_pattern", "deploy-model"): "docs/large-network.md",
+    ("organisation", "known"): "docs/package-index.md resources/tags.yml",
 }
 RELEASES_MODELS = {
     "github-actions": {".github/workflows/release-model.yml"},
     "azure-devops": {"azure-pipelines/release-model.yml"},
     "gitlab-ci": {".gitlab/release-model.yml"},
+    "none": set(),
+}
+# What a project has besides that shares its repository with others.
+SHARED_REPOSITORY = {
+    "github-actions": {"tests/unit/test_placed.py"},
+    "azure-devops": set(),
+    "gitlab-ci": {".gitlab/repository.yml", ".gitlab/start.yml"},
     "none": set(),
 }
 
@@ -71,6 +79,8 @@ def expected_files(combination: dict[str, str]) -> set[str]:
         found -= BATCH_FILES
     if combination["inference"] != "batch":
         found |= REALTIME_FILES
+    if combination["organisation"] == "known":
+        found |= SHARED_REPOSITORY[ci]
     for (option, answer), names in FILES.items():
         if combination[option] == answer:
             found |= set(names.split())
@@ -202,7 +212,7 @@ def test_every_answer_counts(rendered: list[Rendered]) -> None:
     }
 
 
-@pytest.mark.parametrize("number", range(0, len(combinations()), 331))
+@pytest.mark.parametrize("number", range(0, len(combinations()), 647))
 def test_rendering_in_process_gives_what_the_command_gives(number: int, bake: Bake, bake_anew: Bake) -> None:
     given = answers(combinations()[number])
     assert files(bake(**given)) == files(bake_anew(**given))

@@ -38,7 +38,7 @@ SECOND = {
     ),
     "CHANGELOG.md": "# Changelog\n\n## 1.1.0\n\n### Changed\n\n- Training returns\n  three.\n\n"
     "## 1.0.0\n\n### Added\n\n- Everything.\n",
-    "docs/upgrading.md": "# Upgrading\n\n## To 1.1.0\n\nType `uv sync`.\n",
+    "docs/upgrading.md": "# Upgrading\n\n## 1.1.0\n\n### Three\n\nType `uv sync`.\n",
     f"{PROJECT}/src/train.py": "def train():\n    return 3\n\n\ndef check():\n    return 2\n",
     f"{PROJECT}/src/scoring.py": FIRST[f"{PROJECT}/src/score.py"],
     f"{PROJECT}/src/score.py": "",
@@ -132,7 +132,7 @@ def test_the_update_is_one_commit_on_a_branch(project: Path, template: Path, tmp
         f"Update from template 1.0.0 ({git(template, 'rev-parse', 'v1.0.0')[:8]}) to 1.1.0 "
     )
     assert told.strip() in git(project, "log", "-1", "--format=%B", "template-update-1.1.0")
-    for said in ("### Changed\n\n- Training returns\n  three.", "### To 1.1.0\n\nType `uv sync`.", "`colour`: `red`"):
+    for said in ("### Changed\n\n- Training returns\n  three.", "### Three\n\nType `uv sync`.", "`colour`: `red`"):
         assert said in told, told
     assert "Everything." not in told, "the version that the project has already"
 

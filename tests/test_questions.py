@@ -18,6 +18,7 @@ CONTRACT = {
     *("ci_provider", "compute", "inference", "dev_workspace_host", "staging_workspace_host", "prod_workspace_host"),
     *("dev_catalog", "staging_catalog", "prod_catalog", "schema_name", "model_name"),
     *("data_scientists_group", "model_approvers_group", "notification_email", "retraining_schedule"),
+    *("tags", "runner", "package_index", "proxy", "projects_folder"),
 }
 DEFAULT_CHOICES = {
     "problem": "binary-classification",
@@ -65,6 +66,24 @@ REFUSED = [
         ("retraining_schedule", answer, "Type seconds, minutes, hours")
         for answer in ("", "every monday", "0 1 * * 1", "0 0 1 * * *", "0 0 1 ? * ?")
     ),
+    *(
+        ("tags", answer, "Type key=value")
+        for answer in ("ml", "a=b;c=d", "a=b,", "a=b, c=d", "a=b=c", 'a="b"', "a=${b}", "a=b\n")
+    ),
+    *(("tags", answer, "Type each key once") for answer in ("a=1,a=2", "project=x", "dev=x")),
+    *(("runner", answer, "Type them as your CI/CD system lists them") for answer in (",", "a,,b", "a'b", "${b}", " a")),
+    *(
+        ("package_index", answer, "Type https:// and so on, without a user, a password or a token")
+        for answer in ("pypi", "http://example.com/simple", "https://ada:secret@example.com/simple", "https://a.b/?t=1")
+    ),
+    *(
+        ("proxy", answer, "Type it without a user or a password")
+        for answer in ("proxy", "http://ada:secret@example.com", "socks5://example.com:1")
+    ),
+    *(
+        ("projects_folder", answer, "Type it as seen from the top")
+        for answer in ("/projects", "projects/", "../x", "a/../b", "a//b", "a b", ".git", "a\\b", "./a", "a" * 41)
+    ),
 ]
 
 # Another allowed answer for each question that takes text.
@@ -85,6 +104,11 @@ OTHER_TEXT = {
     "model_approvers_group": "owners",
     "notification_email": "team@example.org",
     "retraining_schedule": "0 30 4 1 * ?",
+    "tags": "cost-center=ml 7,owner=fraud",
+    "runner": "self-hosted,linux",
+    "package_index": "https://packages.example.com/simple",
+    "proxy": "http://proxy.example.com:3128",
+    "projects_folder": "projects",
 }
 
 
@@ -183,6 +207,10 @@ def test_environments_that_share_a_catalog_have_schemas_of_their_own(bake: Bake)
     assert not [name for name, content in files(project).items() if b"fraud_{target}" in content]
 
 
+def test_a_job_of_azure_runs_in_one_pool(cookies: Cookies, capfd: pytest.CaptureFixture[str]) -> None:
+    assert "Type the name of one." in refusal(cookies, capfd, ci_provider="azure-devops", runner="one,two")
+
+
 def test_several_problems_are_listed_together(cookies: Cookies, capfd: pytest.CaptureFixture[str]) -> None:
     bad = {"package_name": "class", "prod_catalog": "a.b", "notification_email": "nobody", "description": ""}
     message = refusal(cookies, capfd, **bad)
@@ -199,6 +227,8 @@ def test_several_problems_are_listed_together(cookies: Cookies, capfd: pytest.Ca
         pytest.param({"project_slug": "f" * 63, "package_name": "fraud"}, id="long slug"),
         pytest.param({"dev_catalog": "team-a-dev", "schema_name": "1st"}, id="dashes and digits"),
         pytest.param({"data_scientists_group": "Data Scientists (EU)"}, id="group with spaces"),
+        pytest.param({"runner": "Our Pool", "ci_provider": "azure-devops"}, id="pool"),
+        pytest.param({"projects_folder": "."}, id="projects at the top"),
     ],
 )
 def test_a_good_answer_is_taken(answers: dict[str, str], cookies: Cookies) -> None:

@@ -24,6 +24,7 @@ from helpers import (
     CHOICES,
     COOKIECUTTER,
     PATTERNS,
+    QUESTIONS,
     ROOT,
     TARGETS,
     TEMPLATE,
@@ -33,7 +34,9 @@ from helpers import (
     render_hook,
     run,
 )
-from product import context_of
+from product import TOGETHER, context_of
+
+from tasks import FORM_DEFAULT
 
 OPTIONS = TEMPLATE / "_options"
 # Whoever adds a file sees it in the review of tests/golden.
@@ -265,8 +268,13 @@ def test_a_page_tells_the_story_of_its_own_pattern(answers: dict[str, str], bake
 
 
 def contexts() -> list[dict[str, Any]]:
-    """Return all variables for each combination of answers of the questions with choices."""
-    return [context_of(dict(zip(CHOICES, answers, strict=True))) for answers in product(*CHOICES.values())]
+    """Return all variables for each combination of answers of the questions with choices, and for an organisation."""
+    combinations = [dict(zip(CHOICES, answers, strict=True)) for answers in product(*CHOICES.values())]
+    known = TOGETHER["organisation"]["known"]
+    of_organisation = product(PATTERNS, CHOICES["ci_provider"])
+    return [context_of(answers) for answers in combinations] + [
+        context_of(known | {"deployment_pattern": pattern, "ci_provider": ci}) for pattern, ci in of_organisation
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -326,7 +334,7 @@ def rendered_through() -> dict[str, str]:
     }
 
 
-JINJA = jinja2.Environment()
+JINJA = jinja2.Environment(extensions=["template_extensions.References"])
 # Pages that do not keep to the rule yet, with the share that they may have.
 NOT_YET = {"README.md": 0.12, "docs/operations.md": 0.23}
 
@@ -334,7 +342,7 @@ NOT_YET = {"README.md": 0.12, "docs/operations.md": 0.23}
 def control_lines(text: str) -> set[int]:
     """Return the lines that decide: with a block, or with a conditional or a table of answers within an expression."""
     lines, within = set(), False
-    for line, token, value in JINJA.lex(text):
+    for line, token, value in JINJA.lex(JINJA.preprocess(text)):
         within = token == "variable_begin" or (within and token != "variable_end")
         if token == "block_begin" or (within and value in ("if", "{")):
             lines.add(line)
@@ -416,7 +424,10 @@ def test_every_answer_has_its_files(question: str) -> None:
 def test_the_form_in_the_browser_offers_every_answer() -> None:
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "render.yml").read_text(encoding="utf-8"))
     inputs = workflow[True]["workflow_dispatch"]["inputs"]  # YAML reads `on` as true
-    assert {name: field["options"] for name, field in inputs.items() if "options" in field} == CHOICES
+    # The default comes first: that of an organisation, or of the template.
+    offered = {name: field["options"] for name, field in inputs.items() if "options" in field}
+    assert offered == {question: [FORM_DEFAULT, *answers] for question, answers in CHOICES.items()}
+    assert inputs.keys() <= QUESTIONS.keys() and len(inputs) <= 25, "GitHub takes no more"
 
 
 def test_every_provider_is_known_to_the_tests() -> None:

@@ -302,6 +302,7 @@ def serving_settings(target: Environment) -> serving.Settings:
         str(given["serving_scale_to_zero"]).lower() == "true",
         given["endpoint_callers_group"],
         float(given["serving_timeout_minutes"]),
+        given["serving_tags"],
     )
 {%- endif %}
 

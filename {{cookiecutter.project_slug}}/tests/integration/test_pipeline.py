@@ -95,7 +95,7 @@ class Pipeline:
 
     def activate(self, version: str) -> None:
 {%- if cookiecutter.__realtime == "yes" %}
-        activate.activate(self.schema, self.model, version, "dev", "ann", False, "Small", True, "callers", 1)
+        activate.activate(self.schema, self.model, version, "dev", "ann", False, "Small", True, "callers", 1, "")
 {%- else %}
         activate.activate(self.schema, self.model, version, "dev", approved_by="ann", approval_required=False)
 {%- endif %}

@@ -101,7 +101,7 @@ def checkout(commit: str) -> Iterator[None]:
         folder = str(Path(place, "checkout"))
         step("git", "worktree", "add", "--quiet", "--detach", folder, commit)
         try:
-            with chdir(folder):
+            with chdir({{ "folder" if cookiecutter.__shared == "no" else 'Path(folder, "%s")' % cookiecutter.__path }}):
                 yield
         finally:
             git("worktree", "remove", "--force", folder)

@@ -34,6 +34,7 @@ def activate(
     serving_scale_to_zero: bool,
     endpoint_callers_group: str,
     serving_timeout_minutes: float,
+    serving_tags: str,
 ) -> None:
     """Let the endpoint of `model` serve the version, move the aliases, and append a row to `<schema>.release_log`.
 
@@ -73,7 +74,7 @@ def activate(
             registry.tag(client, candidate, approved_by=by, approved_at=registry.now())
 {%- if cookiecutter.__realtime == "yes" %}
         settings = serving.Settings(
-            serving_workload_size, serving_scale_to_zero, endpoint_callers_group, serving_timeout_minutes
+            serving_workload_size, serving_scale_to_zero, endpoint_callers_group, serving_timeout_minutes, serving_tags
         )
         serving.release(model, version, schema, settings)
 {%- endif %}

@@ -117,6 +117,7 @@ class Endpoints:
                 "name": name,
                 "creation_timestamp": _now(),
                 "ai_gateway": body.get("ai_gateway", {}),
+                "tags": body.get("tags", []),
                 "state": {"ready": "NOT_READY", "config_update": "NOT_UPDATING"},
                 "permissions": [],
             }

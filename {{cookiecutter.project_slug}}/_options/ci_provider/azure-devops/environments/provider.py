@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from . import FOLDER, TAGS, UNIT
 from .findings import MISSING, TOO_MUCH, Change, Finding, Findings, Service, SetUpError, check, origin
 from .identities import Identity
 from local.bundle import load_bundle
@@ -24,7 +25,7 @@ BRANCHES = {
         "name": "evaluatebranchProtection",
         "version": "0.0.1",
     },
-    "inputs": {"allowedBranches": "refs/heads/main, refs/tags/v*", "ensureProtectionOfBranch": "false"},
+    "inputs": {"allowedBranches": f"refs/heads/main, refs/tags/{TAGS}", "ensureProtectionOfBranch": "false"},
 }
 REVIEWERS, REQUIRED, BUILD = (
     "fa4e907d-c16b-4a4c-9dfa-4906e5d171dd",
@@ -91,7 +92,8 @@ class Provider:
     def before(self) -> Findings:
         for name in [PULL_REQUEST, *self.pipelines(self.target)]:
             repository = {"id": self.repository["id"], "type": "azureReposGit"}
-            configuration = {"type": "yaml", "path": f"azure-pipelines/{name}.yml", "repository": repository}
+            configuration = {"type": "yaml", "path": f"{FOLDER}azure-pipelines/{name}.yml"}
+            configuration |= {"repository": repository}
             body = {"name": f"{self.slug}-{name}", "folder": "\\", "configuration": configuration}
             exists = isinstance(self.definition(name)["id"], int)
             yield check(exists, f"pipeline {self.slug}-{name}", self.change("POST", f"{self.at}/_apis/pipelines", body))
@@ -139,7 +141,7 @@ class Provider:
             yield check(closed, f"no branch can add itself to the triggers of {self.slug}-{name}", override)
 
     def _variables(self, role: str, identity: Identity) -> Findings:
-        path, name = "_apis/distributedtask/variablegroups", f"databricks-{role}"
+        path, name = "_apis/distributedtask/variablegroups", f"{UNIT}databricks-{role}"
         found = self.get(f"{self.at}/{path}", f"groupName={name}")["value"]
         variables = found[0]["variables"] if found else {}
         ours = {"DATABRICKS_CLIENT_ID": {"value": identity.application_id}}
@@ -163,21 +165,22 @@ class Provider:
 
     def _environment(self) -> Findings:
         url = f"{self.at}/_apis/distributedtask/environments"
-        body = {"name": self.target}
+        name = f"{UNIT}{self.target}"
+        body = {"name": name}
 
         def find() -> list[dict[str, Any]]:
-            return [one for one in self.get(url, f"name={self.target}")["value"] if one["name"] == self.target]
+            return [one for one in self.get(url, f"name={name}")["value"] if one["name"] == name]
 
-        yield check(bool(find()), f"environment {self.target}", self.change("POST", url, body))
+        yield check(bool(find()), f"environment {name}", self.change("POST", url, body))
         found = find()
-        number = str(found[0]["id"]) if found else f"<id of {self.target}>"
+        number = str(found[0]["id"]) if found else f"<id of {name}>"
         wanted: list[tuple[dict[str, str], Any]] = [(LOCK, {}), (TASK, BRANCHES)]
         if self.target == "prod":
             approvers = [{"id": team} for team in self._teams(self.arguments.reviewers)]
             settings = {"minRequiredApprovers": 1, "requesterCannotBeApprover": True}
             wanted.append((APPROVAL, settings | {"approvers": approvers, "instructions": "See docs/releasing.md"}))
-        yield from self._checks("environment", number, self.target, wanted)
-        yield from self._users("environment", number, self.target)
+        yield from self._checks("environment", number, name, wanted)
+        yield from self._users("environment", number, name)
 
     def _checks(self, kind: str, number: str, name: str, wanted: list[tuple[dict[str, str], Any]]) -> Findings:
         url = f"{self.at}/_apis/pipelines/checks/configurations"
@@ -218,13 +221,16 @@ class Provider:
         found = [one for one in self.get(url)["value"] if holds(one["settings"].get("scope"), scope)]
         owners = list(self._teams(self.arguments.owners))
         build = {"buildDefinitionId": self.definition(PULL_REQUEST)["id"], "queueOnSourceUpdateOnly": True}
-        build |= {"manualQueueOnly": False, "validDuration": 0, "displayName": PULL_REQUEST}
+        build |= {"manualQueueOnly": False, "validDuration": 0, "displayName": f"{UNIT}{PULL_REQUEST}"}
+        build |= {"filenamePatterns": [f"/{FOLDER}*"]} if FOLDER else {}
         for what, kind, settings in (
             ("main: a review by another one, of the last push", REVIEWERS, REVIEWED),
             ("main: a review by the owners", REQUIRED, {"requiredReviewerIds": owners, "creatorVoteCounts": False}),
             ("main: the pipeline pull-request", BUILD, build),
         ):
             there = [one for one in found if one["type"]["id"] == kind]
+            if kind == BUILD and UNIT:  # each project of the repository has one
+                there = [one for one in there if one["settings"].get("displayName") == build["displayName"]]
             if kind == REQUIRED and not owners and there:  # whoever it is now
                 settings = settings | {"requiredReviewerIds": there[0]["settings"]["requiredReviewerIds"]}
             body: dict[str, Any] = {"isEnabled": True, "isBlocking": True, "type": {"id": kind}}

@@ -9,9 +9,9 @@ run="$repository/actions/runs/$GITHUB_RUN_ID"
 starter="${STARTER:-$GITHUB_ACTOR}"
 started="started by $starter, attempt $GITHUB_RUN_ATTEMPT by $GITHUB_TRIGGERING_ACTOR"
 
-rules=$(gh api "$repository/environments/prod" --jq '.protection_rules[] | select(.type == "required_reviewers") | .id')
+rules=$(gh api "$repository/environments/{{ cookiecutter.__unit }}prod" --jq '.protection_rules[] | select(.type == "required_reviewers") | .id')
 approvals=$(gh api --paginate "$run/approvals" \
-  --jq '.[] | select(.state == "approved" and any(.environments[]; .name == "prod")) | .user.login')
+  --jq '.[] | select(.state == "approved" and any(.environments[]; .name == "{{ cookiecutter.__unit }}prod")) | .user.login')
 # A review does not say of which attempt it is. So there must be one for each attempt in which this job got a runner.
 attempts=$(gh api --paginate "$run/jobs?filter=all" --jq '.jobs[] | select(.name == "Prod" and (.runner_id // 0) > 0) | .id')
 last="${approvals##*$'\n'}"

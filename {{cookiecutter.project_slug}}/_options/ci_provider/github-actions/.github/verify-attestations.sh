@@ -4,6 +4,5 @@
 set -euo pipefail
 for statement in https://slsa.dev/provenance/v1 https://cyclonedx.org/bom; do
   gh attestation verify dist/*.whl --predicate-type "$statement" --repo "$GITHUB_REPOSITORY" \
-    --signer-workflow "$GITHUB_REPOSITORY/.github/workflows/release-code.yml" --source-digest "$COMMIT" \
-    --deny-self-hosted-runners
+    --signer-workflow "$GITHUB_REPOSITORY/.github/workflows/{{ cookiecutter.__unit }}release-code.yml" --source-digest "$COMMIT"{{ " \\\n    --deny-self-hosted-runners" if not cookiecutter.runner }}
 done

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from . import FOLDER, TAGS, UNIT
 from .code_owners import code_owners
 from .findings import MISSING, TOO_MUCH, Change, Finding, Findings, Service, SetUpError, check, origin
 from .identities import Identity
@@ -12,6 +13,8 @@ from .identities import Identity
 CODE_OWNERS = Path(".gitlab/CODEOWNERS")
 MERGE_REQUEST = "merge-request"
 TIERS = {"dev": "development", "staging": "staging", "prod": "production"}
+# A project of GitLab has one of each name.
+MR_CLIENT_ID = f"{UNIT.upper().replace('-', '_')}DATABRICKS_MR_CLIENT_ID"
 NOBODY, DEVELOPERS, MAINTAINERS = 0, 30, 40
 PROJECT = {
     "ci_id_token_sub_claim_components": ["project_path", "ref_protected", "environment_protected", "deployment_tier"],
@@ -82,7 +85,7 @@ class Provider:
         yield from self._branches_and_tags()
         file = quote(CODE_OWNERS.as_posix(), safe="")
         answer = self.glab.get(f"{self.path}/repository/files/{file}/raw?ref=main")
-        first = ["[release]", "/.gitlab-ci.yml", "/.gitlab/"]
+        first = [f"[{UNIT}release]", "/.gitlab-ci.yml", f"/{FOLDER}.gitlab/"]
         yield from code_owners(CODE_OWNERS, first, self.arguments.owners, answer or "")
 
     def _settings(self, of: str, method: str, path: str, found: dict[str, Any], wanted: dict[str, Any]) -> Findings:
@@ -95,9 +98,9 @@ class Provider:
         path = f"{self.path}/variables"
         found = {(v["key"], v["environment_scope"]): v for v in self.glab.get(f"{path}?per_page=100") or []}
         wanted = [("DATABRICKS_ACCOUNT_ID", "*", self.account)]
-        wanted += [("DATABRICKS_MR_CLIENT_ID", "*", identities[MERGE_REQUEST].application_id)]
+        wanted += [(MR_CLIENT_ID, "*", identities[MERGE_REQUEST].application_id)]
         if self.target in identities:
-            wanted += [("DATABRICKS_CLIENT_ID", self.target, identities[self.target].application_id)]
+            wanted += [("DATABRICKS_CLIENT_ID", f"{UNIT}{self.target}", identities[self.target].application_id)]
         for name, scope, value in wanted:
             body = {"key": name, "value": value, "environment_scope": scope, "protected": scope != "*"}
             there = found.get((name, scope), {})
@@ -113,29 +116,32 @@ class Provider:
 
     def _environments(self, identities: dict[str, Identity]) -> Findings:
         if self.target in identities:
-            path, body = f"{self.path}/environments", {"name": self.target, "tier": TIERS[self.target]}
-            found = self.glab.get(f"{path}?name={self.target}") or [{}]
+            name, path = f"{UNIT}{self.target}", f"{self.path}/environments"
+            body = {"name": name, "tier": TIERS[self.target]}
+            found = self.glab.get(f"{path}?name={name}") or [{}]
             create = self.glab.change("POST", path, body=body)
             change = self.glab.change("PUT", f"{path}/{found[0]['id']}", body=body) if found[0] else create
-            yield check(found[0].get("tier") == body["tier"], f"environment {self.target}, {body['tier']}", change)
-        path = f"{self.path}/protected_environments"
+            yield check(found[0].get("tier") == body["tier"], f"environment {name}, {body['tier']}", change)
+        path, prod = f"{self.path}/protected_environments", f"{UNIT}prod"
         protected = {one["name"]: one for one in self.glab.get(f"{path}?per_page=100") or []}
-        for name in protected.keys() - {"prod"}:
+        for name in protected.keys() - {prod}:
+            if UNIT and name.endswith("-prod"):  # of another project here
+                continue
             delete = self.glab.change("DELETE", f"{path}/{quote(name, safe='')}")
             what = f"protected environment {name}: a job in it could claim to be in production"
             yield Finding(TOO_MUCH, what, (delete,))
         yield from self._of_groups()
         asked = [self._who(name) for name in self.arguments.reviewers]
-        levels = [self._short(level) for level in protected.get("prod", {}).get("deploy_access_levels", [])]
+        levels = [self._short(level) for level in protected.get(prod, {}).get("deploy_access_levels", [])]
         people = [level for level in levels if "access_level" not in level]
         right = levels == people and bool(levels) if not asked else same(levels, asked)
-        changes = [self.glab.change("POST", path, body={"name": "prod", "deploy_access_levels": asked or people})]
-        if "prod" in protected:  # in between nobody can be prod: its tokens say that it is not protected
-            changes.insert(0, self.glab.change("DELETE", f"{path}/prod"))
+        changes = [self.glab.change("POST", path, body={"name": prod, "deploy_access_levels": asked or people})]
+        if prod in protected:  # in between nobody can be prod: its tokens say that it is not protected
+            changes.insert(0, self.glab.change("DELETE", f"{path}/{prod}"))
         if not (asked or people):
             changes = [Change("Say who approves: --reviewers <group>")]
-        what = "protected environment prod, where named people or groups alone may deploy"
-        yield check(right, what, *changes, state=TOO_MUCH if "prod" in protected else MISSING)
+        what = f"protected environment {prod}, where named people or groups alone may deploy"
+        yield check(right, what, *changes, state=TOO_MUCH if prod in protected else MISSING)
 
     def _of_groups(self) -> Findings:
         """Check that no group above the project protects a tier: that would protect environments here as well."""
@@ -173,13 +179,14 @@ class Provider:
         tags = {one["name"]: one for one in self.glab.get(f"{self.path}/protected_tags?per_page=100") or []}
         path = f"{self.path}/protected_tags"
         asked = [self._who(name) for name in self.arguments.releasers] or [{"access_level": MAINTAINERS}]
-        makers = [self._short(level) for level in tags.get("v*", {}).get("create_access_levels", [])]
-        changes = [self.glab.change("POST", path, body={"name": "v*", "allowed_to_create": asked})]
-        if "v*" in tags:  # in between tags are not protected, and release nothing
+        makers = [self._short(level) for level in tags.get(TAGS, {}).get("create_access_levels", [])]
+        changes = [self.glab.change("POST", path, body={"name": TAGS, "allowed_to_create": asked})]
+        if TAGS in tags:  # in between tags are not protected, and release nothing
             changes.insert(0, self.glab.change("DELETE", f"{path}/{quote('v*', safe='')}"))
-        what = "tags v*: releasers alone may make them, nobody may move or delete them"
-        yield check(same(makers, asked), what, *changes, state=TOO_MUCH if "v*" in tags else MISSING)
-        for kind, names in (("branch", found.keys() - {"main"}), ("tag", tags.keys() - {"v*"})):
+        what = f"tags {TAGS}: releasers alone may make them, nobody may move or delete them"
+        yield check(same(makers, asked), what, *changes, state=TOO_MUCH if TAGS in tags else MISSING)
+        others = {name for name in tags if name != TAGS and not (UNIT and name.endswith("/v*"))}
+        for kind, names in (("branch", found.keys() - {"main"}), ("tag", others)):
             for name in names:
                 what = f"protected {kind} {name}: its jobs may log in as those of main"
                 yield Finding(TOO_MUCH, what, (Change("Unprotect it under Settings, Repository."),))

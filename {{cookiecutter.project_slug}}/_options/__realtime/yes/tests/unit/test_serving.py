@@ -183,10 +183,12 @@ def test_the_first_release_makes_the_endpoint(endpoints: laptop.Endpoints, model
 def test_nobody_may_ask_before_a_group_is_named(
     endpoints: laptop.Endpoints, model: str, new_version: NewVersion
 ) -> None:
-    closed = replace(SETTINGS, callers_group="")
+    closed = replace(SETTINGS, callers_group="", tags="cost-center=ml,owner=fraud team")
     for _ in range(2):
         release(model, new_version(), closed)
-        assert endpoints.known[serving.endpoint_name(model)]["permissions"] == []
+        endpoint = endpoints.known[serving.endpoint_name(model)]
+        assert endpoint["permissions"] == []
+        assert {tag["key"]: tag["value"] for tag in endpoint["tags"]} == {"cost-center": "ml", "owner": "fraud team"}
 
 
 def test_a_version_gets_traffic_only_after_it_has_answered(
@@ -422,6 +424,7 @@ def target(model: str) -> models.Environment:
         "serving_scale_to_zero": "true",
         "endpoint_callers_group": "callers",
         "serving_timeout_minutes": "1",
+        "serving_tags": "",
     }
     task = {"python_wheel_task": {"entry_point": "activate", "named_parameters": parameters}}
     resources = {"registered_models": {"model": {"id": model}}, "jobs": {"training": {"tasks": [task]}}}

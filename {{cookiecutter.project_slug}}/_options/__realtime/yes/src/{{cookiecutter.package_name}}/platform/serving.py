@@ -22,6 +22,7 @@ from databricks.sdk.service.serving import (
     EndpointCoreConfigInput,
     EndpointStateConfigUpdate,
     EndpointStateReady,
+    EndpointTag,
     Route,
     ServedEntityInput,
     ServingEndpointAccessControlRequest,
@@ -55,6 +56,7 @@ class Settings:
     scale_to_zero: bool
     callers_group: str  # empty: nobody but the identity that makes the endpoint
     timeout_minutes: float  # how long one update may take
+    tags: str = ""  # such as cost-center=ml,owner=fraud
 
 
 def endpoint_name(model: str) -> str:
@@ -154,10 +156,11 @@ class Release:
             schema_name=self.schema_name,
             table_name_prefix=f"{PAYLOAD_PREFIX}{datetime.now(UTC):%Y%m%dt%H%M%S%f}",
         )
+        tags = [EndpointTag(*tag.split("=")) for tag in self.settings.tags.split(",") if tag]
         entities, routes = self.config({self.version: 100})
         config = EndpointCoreConfigInput(name=self.name, served_entities=entities, traffic_config=routes)
         self.workspace.serving_endpoints.create(
-            self.name, config=config, ai_gateway=AiGatewayConfig(inference_table_config=table)
+            self.name, config=config, ai_gateway=AiGatewayConfig(inference_table_config=table), tags=tags
         )
         try:
             endpoint = self.updated({self.version: 100})
