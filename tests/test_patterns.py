@@ -85,9 +85,18 @@ TABLE = [
         retrain_in="staging",
     ),
 ]
-every_environment = pytest.mark.parametrize(
-    "environment", TABLE, ids=lambda environment: f"pattern:{environment.pattern}-target:{environment.target}"
-)
+
+
+def environments(lines: list[Environment]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(
+        "environment", lines, ids=lambda environment: f"pattern:{environment.pattern}-target:{environment.target}"
+    )
+
+
+every_environment = environments(TABLE)
+TRAINING = [line for line in TABLE if line.champion == "trained"]
+RECEIVING = [line for line in TABLE if line.champion == "received"]
+TESTING = [line for line in TABLE if "integration_test" in line.jobs]
 
 
 @pytest.fixture
@@ -179,10 +188,8 @@ def test_exactly_these_jobs_start_by_themselves(environment: Environment, jobs: 
             assert schedule["quartz_cron_expression"] == CRON
 
 
-@every_environment
+@environments(TRAINING)
 def test_training_reads_what_it_should(environment: Environment, jobs: dict[str, Any]) -> None:
-    if environment.champion == "received":
-        return  # the test below sees to it that nothing trains
     training = settled(jobs["training"])
     catalog = CATALOGS[environment.reads.get("source_table", environment.target)]
     assert training["source_table"] == f"{catalog}.facts.source"
@@ -269,10 +276,8 @@ def test_environments_are_told_apart_in_what_they_record(environment: Environmen
                 assert "environment" in given, f"{key}: {name}"
 
 
-@every_environment
+@environments(TESTING)
 def test_the_integration_test_runs_everything_on_little_data(environment: Environment, jobs: dict[str, Any]) -> None:
-    if "integration_test" not in environment.jobs:
-        return
     test = jobs["integration_test"]
     calls = dict(called_jobs(test))
     assert set(calls) == {"sample_data", "training", "inference", "monitoring"}
@@ -288,11 +293,9 @@ def test_the_integration_test_runs_everything_on_little_data(environment: Enviro
     assert {name: checked[name] for name in ("schema", "model")} == {name: names[name] for name in ("schema", "model")}
 
 
-@every_environment
+@environments([line for line in TESTING if line.ships])
 def test_what_a_test_trains_never_ships(environment: Environment, bundle: dict[str, Any]) -> None:
     """Where the same environment trains the model that ships, the test has names of its own, and no schedule."""
-    if not (environment.ships and "integration_test" in environment.jobs):
-        return
     jobs = bundle["resources"]["jobs"]
     test, training = names_of_the_test(jobs["integration_test"]), settled(jobs["training"])
     resources = bundle["resources"]
@@ -323,10 +326,8 @@ def test_a_candidate_passes_the_gate_before_it_serves(environment: Environment, 
         assert versions == {f"{{{{tasks.{origin}.values.version}}}}"}, "all of them mean the same version"
 
 
-@every_environment
+@environments(RECEIVING)
 def test_a_promotion_pulls_and_waits_for_an_approval(environment: Environment, jobs: dict[str, Any]) -> None:
-    if environment.champion == "trained":
-        return
     promotion = jobs["promotion"]
     given = defaults(promotion)
     assert given["source_model"] == f"{CATALOGS[environment.reads['source_model']]}.facts.oracle"
