@@ -688,7 +688,7 @@ def test_errors_say_what_to_type(make: Callable[..., Project]) -> None:
     project.services.provider.full_name = None
     assert "acme/other does not exist, or `gh auth status` names somebody who may not see it." in refused()
     run("git", "remote", "remove", "origin", cwd=project.root)
-    assert "names no repository of a provider. Start this in a clone of it." in refused()
+    assert "names no repository of a provider. Run this in a clone of one." in refused()
     code, printed = project.run("plan", "--target", "production")
     assert code == 2 and "choose from" in printed
 

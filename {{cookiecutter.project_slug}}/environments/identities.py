@@ -106,13 +106,13 @@ class Account:
     def _other_ways_in(self, identity: Identity) -> Findings:
         """Check that nobody has a secret of it, or may run jobs as it, and that it is no admin."""
         if identity.admin:
-            yield Finding(TOO_MUCH, f"{identity.name} is an admin of the account", (Change("Take that role away."),))
+            yield Finding(TOO_MUCH, f"{identity.name} is an admin of the account", (Change("Remove that role."),))
         for secret in self.client.service_principal_secrets.list(identity.id):
             delete = self.change(
                 f"service-principal-secrets delete {identity.id} {secret.id}",
                 lambda secret=secret: self.client.service_principal_secrets.delete(identity.id, secret.id),
             )
-            yield Finding(TOO_MUCH, f"a secret of {identity.name}, with which anybody is it", (delete,))
+            yield Finding(TOO_MUCH, f"a secret of {identity.name}, with which anybody can act as it", (delete,))
         name = f"accounts/{self.id}/servicePrincipals/{identity.application_id}/ruleSets/default"
         rules = self.client.access_control.get_rule_set(name, "")
         users = [who for rule in rules.grant_rules or [] if rule.role == MAY_USE for who in rule.principals or []]

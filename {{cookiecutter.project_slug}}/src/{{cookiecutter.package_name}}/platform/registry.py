@@ -267,8 +267,8 @@ def announce(client: MlflowClient, model: str, own: str, take_over: bool) -> lis
         client.delete_registered_model_tag(model, own)
         if time.monotonic() >= deadline:
             raise RegistryError(
-                f"{alive[0].removeprefix(CHANGING)} moves the aliases of {model} since {tags[alive[0]]}. Wait for its "
-                "end; if it was cut off, start it again. A rollback goes ahead of what was cut off with --take-over."
+                f"{alive[0].removeprefix(CHANGING)} has been moving the aliases of {model} since {tags[alive[0]]}. "
+                "Wait until it ends, or start it again if it was cut off. A rollback goes ahead with --take-over."
             )
         time.sleep(random.uniform(0.5, 2))  # of two that make way for each other, one is back first
 

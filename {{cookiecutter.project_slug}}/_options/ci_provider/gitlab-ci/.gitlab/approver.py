@@ -49,7 +49,7 @@ def main() -> None:
     else:
         sys.exit(
             f"{starter} started this pipeline, and nobody else approved it. "
-            f"Let somebody else run this job who may deploy to {os.environ['CI_ENVIRONMENT_NAME']}."
+            f"Let somebody else who may deploy to {os.environ['CI_ENVIRONMENT_NAME']} run this job."
         )
 
 
