@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 def parser() -> ArgumentParser:
     made = ArgumentParser(prog="python -m environments", description="The set-up of the targets, outside the bundle.")
-    made.add_argument("command", choices=["plan", "apply"], help="plan only looks, and fails unless everything is right")
+    made.add_argument("command", choices=["plan", "apply"], help="plan changes nothing, and fails unless all is right")
     made.add_argument("--target", choices=target_names(ROOT), required=True)
     made.add_argument("--profile", default="account", help="of ~/.databrickscfg: an admin of the account is logged in")
     made.add_argument(
