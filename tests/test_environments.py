@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Bake
-from helpers import PATTERNS, SHARED, TARGETS, alone, clean_environment, need, run
+from helpers import CHOICES, PATTERNS, SHARED, TARGETS, alone, clean_environment, need, run
 from services import ACCOUNT, TOKEN, AzureDevOps, GitHub, GitLab, Services, State
 from stand_in import put_program
 
@@ -48,6 +48,11 @@ PROVIDERS = {
         AzureDevOps, "az", "https://dev.azure.com/acme/Risk/_git/fraud", "--reviewers Approvers --owners Platform", ""
     ),
 }
+
+
+def test_every_provider_is_tested() -> None:
+    providers = {ci for ci in CHOICES["ci_provider"] if ci != "none"}
+    assert PROVIDERS.keys() == ATTACKS.keys() == providers, "PROVIDERS and ATTACKS in tests/test_environments.py"
 
 
 @pytest.fixture(scope="session")

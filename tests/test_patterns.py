@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import Bake
-from helpers import TARGETS, load_bundle, strings
+from helpers import PATTERNS, TARGETS, load_bundle, strings
 
 CATALOGS = {"dev": "alpha_dev", "staging": "beta_staging", "prod": "gamma_prod"}
 GROUP = "reviewers"
@@ -165,9 +165,8 @@ def names_of_the_test(job: dict[str, Any]) -> dict[str, str]:
 
 
 def test_the_table_is_complete() -> None:
-    assert [(line.pattern, line.target) for line in TABLE] == [
-        (pattern, target) for pattern in ("deploy-code", "deploy-model", "hybrid") for target in TARGETS
-    ]
+    lines = [(line.pattern, line.target) for line in TABLE]
+    assert lines == [(pattern, target) for pattern in PATTERNS for target in TARGETS], "TABLE in tests/test_patterns.py"
 
 
 @every_environment
