@@ -328,9 +328,13 @@ def main() -> None:
         clean = Path(shutil.copytree(ROOT, folder / "clean", ignore=ignored))
         for mutation in wanted:
             start = time.perf_counter()
-            test = noticed(mutation, folder, clean)
-            missed += not test
-            print(f"| {mutation.name} | {test or '**none**'} | {time.perf_counter() - start:.0f} |", flush=True)
+            try:
+                test = noticed(mutation, folder, clean) or "**none**"
+            except LookupError as error:
+                print(error, file=sys.stderr)
+                test = "**error**"
+            missed += test.startswith("**")
+            print(f"| {mutation.name} | {test} | {time.perf_counter() - start:.0f} |", flush=True)
     print(f"\n{len(wanted) - missed} of {len(wanted)} were noticed.")
     sys.exit(missed > 0)
 

@@ -462,6 +462,9 @@ def test_the_table_of_patterns_is_complete() -> None:
         assert tuple(champions) == TARGETS, pattern
         assert set(champions.values()) <= {"trained", "received"}, pattern
         assert (champions["prod"] == "received") == (pattern in RECEIVES), "RECEIVES in tests/test_rendered.py"
+        # Files ask what staging does, what prod does, and where the last training is: too little for another order.
+        order = list(champions.values())
+        assert order == sorted(order, reverse=True), f"{pattern}: an environment trains after one that received"
 
 
 def test_only_one_fragment_says_where_a_task_runs() -> None:

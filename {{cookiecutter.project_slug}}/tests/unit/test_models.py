@@ -148,7 +148,7 @@ def test_only_what_was_shown_is_approved(
     monkeypatch.setattr(models, "deployed", lambda target: LaptopEnvironment(target, resources, "", home))
     approve: tuple[str, ...] = ("approve", "--target", "prod", "--version", "1")
     no_evidence: list[tuple[tuple[str, ...], str]] = [
-        (approve, "There is no terminal to show what is approved"),
+        (approve, "No terminal can show what is approved"),
         ((*approve, "--evidence", "of another version"), "is not what was shown to you"),
     ]
     for arguments, refusal in no_evidence:
