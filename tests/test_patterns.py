@@ -171,7 +171,7 @@ def test_the_table_is_complete() -> None:
 
 @every_environment
 def test_exactly_these_jobs_exist(environment: Environment, jobs: dict[str, Any]) -> None:
-    assert jobs.keys() == MAKE_AND_USE | environment.jobs
+    assert jobs.keys() == MAKE_AND_USE | environment.jobs, "TABLE and MAKE_AND_USE in tests/test_patterns.py"
 
 
 @every_environment
