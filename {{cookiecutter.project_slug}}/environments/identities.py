@@ -1,4 +1,4 @@
-"""The account of Databricks: who deploys a target, which jobs of CI/CD may log in as it, and who has a place there."""
+"""The account of Databricks: who deploys a target, which CI/CD jobs may log in as that identity, and who has a place there."""
 
 import json
 from collections.abc import Generator
@@ -104,7 +104,7 @@ class Account:
             query = {"page_token": page["next_page_token"]}
 
     def _other_ways_in(self, identity: Identity) -> Findings:
-        """Check that nobody has a secret of it, or may run jobs as it, and that it is no admin."""
+        """Check that nobody has a secret of it, or may run jobs as it, and that it is not an admin."""
         if identity.admin:
             yield Finding(TOO_MUCH, f"{identity.name} is an admin of the account", (Change("Remove that role."),))
         for secret in self.client.service_principal_secrets.list(identity.id):
@@ -141,7 +141,7 @@ class Account:
             yield Finding(TOO_MUCH, f"{identity.name} is an admin of workspace {workspace}", (update,))
 
     def group(self, name: str, workspace: int) -> Findings:
-        """Check that a group exists and has a place in a workspace. Who belongs to it is for people to say."""
+        """Check that a group exists and has a place in a workspace. People decide who belongs to it."""
         found = list(self.client.groups.list(filter=f'displayName eq "{name}"'))
         create = Change(f"Let your identity provider, or the account console, make the group {name}.")
         yield check(bool(found), f"group {name}", create)

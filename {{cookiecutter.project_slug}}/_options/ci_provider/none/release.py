@@ -71,7 +71,7 @@ def check_commit(version: str) -> tuple[str, bool]:
     """Refuse what no CI/CD system would release, and return the commit, and whether the repository has a git host.
 
     Raises:
-        ReleaseError: if the folder is no clean commit of main, or `version` names another commit.
+        ReleaseError: if the folder is not a clean commit of main, or `version` names another commit.
     """
     commit = git("rev-parse", "HEAD")
     if commit is None:

@@ -50,7 +50,7 @@ def explained() -> Iterator[None]:
     """Say what to grant where the registry refuses what is done inside; also a decorator.
 
     Raises:
-        RegistryError: instead of the refusal. Unity Catalog refuses also what does not exist, to who may not see it.
+        RegistryError: instead of the refusal. Unity Catalog also refuses what does not exist.
     """
     try:
         yield
@@ -207,7 +207,7 @@ def forget_approval(client: MlflowClient, version: ModelVersion) -> None:
 
 
 def approve(client: MlflowClient, version: ModelVersion, by: str, reason: str) -> None:
-    """Record on `version` who approved what its gate found, when and why, and who was signed in while recording it.
+    """Record on `version` who approved the results of its gate, when and why, and who was signed in while recording it.
 
     Raises:
         RegistryError: if there is nothing to approve yet.
