@@ -1,4 +1,4 @@
-"""The account of Databricks: who deploys a target, which CI/CD jobs may log in as that identity, and who has a place there."""
+"""The account of Databricks: who deploys a target, which jobs of CI/CD may log in as it, and who has a place there."""
 
 import json
 from collections.abc import Generator

@@ -1,4 +1,4 @@
-"""Prints who approved this job: who gave the approvals that GitLab asked for, or else who started the job.
+"""Prints who approved this job: whoever gave the approvals that GitLab asked for, or else whoever started the job.
 
 Nobody approves a pipeline that they started themselves. Where nobody else approved, the job stops, unless the project
 has a variable APPROVAL_REQUIRED with the value `false` for the environment.
