@@ -173,7 +173,7 @@ def has_gate_result(version: ModelVersion) -> bool:
 
 
 def evidence(version: ModelVersion, result: Mapping[str, str] | None = None) -> str:
-    """Return what stands for a version and all that its gate found: the SHA-256 of its name, number and gate result.
+    """Return what stands for a version and the results of its gate: the SHA-256 of its name, number and gate result.
 
     Args:
         result: the gate result, from the tags of the version unless it is given.
@@ -232,7 +232,7 @@ def alone(client: MlflowClient, model: str, operation: str, take_over: bool = Fa
 
     The registry cannot compare and set, so each operation announces itself by a tag of the model before it looks for
     others: of two that begin at once at least one sees the other, and makes way. One whose process dies leaves its tag
-    behind, because nobody else knows how far it came. The same operation goes on from there.
+    behind, because nobody else knows how far it got. The same operation goes on from there.
 
     Args:
         operation: its name, such as `activate_3`.

@@ -1,4 +1,4 @@
-"""Task `query_endpoint`: sends rows to the endpoint, as the application does that uses it. Never in prod."""
+"""Task `query_endpoint`: sends rows to the endpoint, as the application that uses it does. Never in prod."""
 
 import json
 import uuid
