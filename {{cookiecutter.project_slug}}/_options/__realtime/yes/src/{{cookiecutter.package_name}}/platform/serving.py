@@ -60,7 +60,7 @@ class Settings:
 def endpoint_name(model: str) -> str:
     """Return the name of the endpoint of a model, from its three-part name: letters, digits, `-` and `_`, at most 63.
 
-    It follows the registered model's own name, so that environments in one workspace, and people in dev, do not collide.
+    It follows the registered model's own name, so that environments in one workspace, and people in dev, never collide.
     """
     if re.fullmatch(r"\w+\.\w+\.\w+", model, re.ASCII) and len(model) <= LONGEST_NAME:
         return model.replace(".", "-")
