@@ -196,7 +196,7 @@ MUTATIONS = [
         "lifecycle/story.py",
         "        if not holds:\n",
         "        if not text:\n",
-        ("tests/test_project.py", "-k", "lifecycle_tells and deploy-code"),
+        ("tests/test_rendered.py", "-k", "promise"),
     ),
     # Set-up outside the bundle
     Mutation(
