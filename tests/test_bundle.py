@@ -215,7 +215,8 @@ def test_jobs_are_built_to_be_operated(pattern: str, inference: str, target: str
         assert job["tags"] == {"project": "fraud-detection", "environment": target}, key
         for task in job["tasks"]:
             again = "python_wheel_task" in task and task["task_key"] in MAY_START_AGAIN
-            assert task.get("max_retries") == (1 if again else None), f"{key}.{task['task_key']}"
+            retries = task.get("max_retries")
+            assert retries == (1 if again else None), f"{key}.{task['task_key']}: MAY_START_AGAIN in test_bundle.py"
 
 
 @every_pattern

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Bake
-from helpers import PATTERNS, SHARED, TARGETS, alone, clean_environment, need, run
+from helpers import CHOICES, PATTERNS, SHARED, TARGETS, alone, clean_environment, need, run
 from services import ACCOUNT, TOKEN, AzureDevOps, GitHub, GitLab, Services, State
 from stand_in import put_program
 
@@ -49,6 +49,11 @@ PROVIDERS = {
         AzureDevOps, "az", "https://dev.azure.com/acme/Risk/_git/fraud", "--reviewers Approvers --owners Platform", ""
     ),
 }
+
+
+def test_every_provider_is_tested() -> None:
+    providers = {ci for ci in CHOICES["ci_provider"] if ci != "none"}
+    assert PROVIDERS.keys() == ATTACKS.keys() == providers, "PROVIDERS and ATTACKS in tests/test_environments.py"
 
 
 @pytest.fixture(scope="session")
@@ -716,7 +721,7 @@ def test_errors_say_what_to_type(make: Callable[..., Project]) -> None:
     project.services.provider.full_name = None
     assert "acme/other does not exist, or `gh auth status` names somebody who may not see it." in refused()
     run("git", "remote", "remove", "origin", cwd=project.root)
-    assert "names no repository of a provider. Start this in a clone of it." in refused()
+    assert "names no repository of a provider. Run this in a clone of one." in refused()
     code, printed = project.run("plan", "--target", "production")
     assert code == 2 and "choose from" in printed
 

@@ -485,12 +485,14 @@ def repository(request: pytest.FixtureRequest, bake: Bake) -> Path:
 
 
 def test_actions_are_pinned_by_commit_and_named_by_version(repository: Path) -> None:
-    for path in sorted((repository / ".github" / "workflows").glob("*.yml")):
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if "uses:" in line]
-        for line in lines:
+    used = 0
+    for path in sorted((repository / ".github").rglob("*.yml")):
+        for line in (line for line in path.read_text(encoding="utf-8").splitlines() if "uses:" in line):
+            used += 1
             assert re.fullmatch(
                 r"\s*(- )?uses: ([\w-]+/[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+|\$/\.github/actions/[\w-]+)", line
             ), (path, line)
+    assert used >= 5
 
 
 def test_the_template_is_tested_with_the_cli_of_its_projects(bake: Bake) -> None:

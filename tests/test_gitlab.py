@@ -44,7 +44,7 @@ def test_what_changes_prod_waits_for_somebody_to_start_it(gitlab: GitLab) -> Non
 def test_whoever_started_the_pipeline_does_not_approve_it(gitlab: GitLab) -> None:
     gitlab.knows.player = "ada"
     said = gitlab.release("code").said
-    assert "ada started this pipeline, and nobody else approved it. Let somebody else run this job" in said
+    assert "ada started this pipeline, and nobody else approved it. Let somebody else who may deploy" in said
 
 
 @pytest.mark.parametrize("pattern", ["hybrid"])

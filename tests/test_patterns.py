@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import Bake
-from helpers import TARGETS, load_bundle, strings
+from helpers import PATTERNS, TARGETS, load_bundle, strings
 
 CATALOGS = {"dev": "alpha_dev", "staging": "beta_staging", "prod": "gamma_prod"}
 GROUP = "reviewers"
@@ -85,9 +85,18 @@ TABLE = [
         retrain_in="staging",
     ),
 ]
-every_environment = pytest.mark.parametrize(
-    "environment", TABLE, ids=lambda environment: f"pattern:{environment.pattern}-target:{environment.target}"
-)
+
+
+def environments(lines: list[Environment]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(
+        "environment", lines, ids=lambda environment: f"pattern:{environment.pattern}-target:{environment.target}"
+    )
+
+
+every_environment = environments(TABLE)
+TRAINING = [line for line in TABLE if line.champion == "trained"]
+RECEIVING = [line for line in TABLE if line.champion == "received"]
+TESTING = [line for line in TABLE if "integration_test" in line.jobs]
 
 
 @pytest.fixture
@@ -156,14 +165,13 @@ def names_of_the_test(job: dict[str, Any]) -> dict[str, str]:
 
 
 def test_the_table_is_complete() -> None:
-    assert [(line.pattern, line.target) for line in TABLE] == [
-        (pattern, target) for pattern in ("deploy-code", "deploy-model", "hybrid") for target in TARGETS
-    ]
+    lines = [(line.pattern, line.target) for line in TABLE]
+    assert lines == [(pattern, target) for pattern in PATTERNS for target in TARGETS], "TABLE in tests/test_patterns.py"
 
 
 @every_environment
 def test_exactly_these_jobs_exist(environment: Environment, jobs: dict[str, Any]) -> None:
-    assert jobs.keys() == MAKE_AND_USE | environment.jobs
+    assert jobs.keys() == MAKE_AND_USE | environment.jobs, "TABLE and MAKE_AND_USE in tests/test_patterns.py"
 
 
 @every_environment
@@ -179,10 +187,8 @@ def test_exactly_these_jobs_start_by_themselves(environment: Environment, jobs: 
             assert schedule["quartz_cron_expression"] == CRON
 
 
-@every_environment
+@environments(TRAINING)
 def test_training_reads_what_it_should(environment: Environment, jobs: dict[str, Any]) -> None:
-    if environment.champion == "received":
-        return  # the test below sees to it that nothing trains
     training = settled(jobs["training"])
     catalog = CATALOGS[environment.reads.get("source_table", environment.target)]
     assert training["source_table"] == f"{catalog}.facts.source"
@@ -269,10 +275,8 @@ def test_environments_are_told_apart_in_what_they_record(environment: Environmen
                 assert "environment" in given, f"{key}: {name}"
 
 
-@every_environment
+@environments(TESTING)
 def test_the_integration_test_runs_everything_on_little_data(environment: Environment, jobs: dict[str, Any]) -> None:
-    if "integration_test" not in environment.jobs:
-        return
     test = jobs["integration_test"]
     calls = dict(called_jobs(test))
     assert set(calls) == {"sample_data", "training", "inference", "monitoring"}
@@ -288,11 +292,9 @@ def test_the_integration_test_runs_everything_on_little_data(environment: Enviro
     assert {name: checked[name] for name in ("schema", "model")} == {name: names[name] for name in ("schema", "model")}
 
 
-@every_environment
+@environments([line for line in TESTING if line.ships])
 def test_what_a_test_trains_never_ships(environment: Environment, bundle: dict[str, Any]) -> None:
     """Where the same environment trains the model that ships, the test has names of its own, and no schedule."""
-    if not (environment.ships and "integration_test" in environment.jobs):
-        return
     jobs = bundle["resources"]["jobs"]
     test, training = names_of_the_test(jobs["integration_test"]), settled(jobs["training"])
     resources = bundle["resources"]
@@ -323,10 +325,8 @@ def test_a_candidate_passes_the_gate_before_it_serves(environment: Environment, 
         assert versions == {f"{{{{tasks.{origin}.values.version}}}}"}, "all of them mean the same version"
 
 
-@every_environment
+@environments(RECEIVING)
 def test_a_promotion_pulls_and_waits_for_an_approval(environment: Environment, jobs: dict[str, Any]) -> None:
-    if environment.champion == "trained":
-        return
     promotion = jobs["promotion"]
     given = defaults(promotion)
     assert given["source_model"] == f"{CATALOGS[environment.reads['source_model']]}.facts.oracle"

@@ -127,17 +127,17 @@ def other_answers() -> list[object]:
 
 
 def test_exactly_the_questions_of_the_contract_are_asked() -> None:
-    assert QUESTIONS.keys() == CONTRACT
+    assert QUESTIONS.keys() == CONTRACT, "CONTRACT in tests/test_questions.py"
 
 
 def test_every_question_and_every_answer_has_a_label() -> None:
     labels = COOKIECUTTER["__prompts__"]
-    assert labels.keys() == QUESTIONS.keys()
+    assert labels.keys() == QUESTIONS.keys(), "__prompts__ in cookiecutter.json"
     for question, default in QUESTIONS.items():
         if not isinstance(default, list):
             assert isinstance(labels[question], str) and labels[question].strip(), question
             continue
-        assert labels[question].keys() == {"__prompt__", *default}, question
+        assert labels[question].keys() == {"__prompt__", *default}, f"__prompts__ in cookiecutter.json: {question}"
         explained = [labels[question][answer] for answer in default]
         assert [label.split()[0] for label in explained] == default, f"{question}: a label begins with its answer"
         columns = {len(label) - len(label.split(maxsplit=1)[1]) for label in explained}
@@ -146,7 +146,8 @@ def test_every_question_and_every_answer_has_a_label() -> None:
 
 
 def test_the_first_choice_is_the_default() -> None:
-    assert {question: answers[0] for question, answers in CHOICES.items()} == DEFAULT_CHOICES
+    firsts = {question: answers[0] for question, answers in CHOICES.items()}
+    assert firsts == DEFAULT_CHOICES, "DEFAULT_CHOICES in tests/test_questions.py"
 
 
 def test_the_defaults_work(cookies: Cookies) -> None:
@@ -171,8 +172,8 @@ def test_names_follow_from_the_project_name(cookies: Cookies) -> None:
 
 def test_every_rule_has_a_bad_answer() -> None:
     takes_text = {question for question, default in QUESTIONS.items() if isinstance(default, str)}
-    assert {question for question, _, _ in REFUSED} == takes_text
-    assert OTHER_TEXT.keys() == takes_text
+    assert {question for question, _, _ in REFUSED} == takes_text, "REFUSED in tests/test_questions.py"
+    assert OTHER_TEXT.keys() == takes_text, "OTHER_TEXT in tests/test_questions.py"
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from by_hand import put_on_desk
 from conftest import Bake
-from helpers import PATTERNS, TARGETS, files, lock
+from helpers import CHOICES, COOKIECUTTER, PATTERNS, TARGETS, files, lock
 from on_azure import put_in_azure
 from on_github import put_on_github
 from on_gitlab import put_on_gitlab
 from real_cli import check_workspace, hosted_answers, needs_cli, real_programs
-from release_contract import ADVICE, APPROVAL, CHECKS, FORBIDDEN, OPERATIONS, Provider
+from release_contract import ADVICE, APPROVAL, CHECKS, CODE, FORBIDDEN, MODEL, OPERATIONS, Provider
 from stand_in import INJECTION, normal
 
 ADAPTERS: dict[str, Callable[..., Provider]] = {
@@ -55,6 +55,15 @@ def what_releases_code(project: Path, ci: str) -> dict[str, str]:
     tree = ast.parse((project / "release.py").read_text(encoding="utf-8"))
     functions = {node.name: ast.unparse(node) for node in tree.body if isinstance(node, ast.FunctionDef)}
     return {name: text for name, text in functions.items() if name not in ("main", "release_model")}
+
+
+def test_the_contract_is_complete() -> None:
+    assert ADAPTERS.keys() == set(CHOICES["ci_provider"]), "ADAPTERS in tests/test_releases.py"
+    assert CODE.keys() == set(PATTERNS), "CODE in tests/release_contract.py"
+    receiving = {
+        pattern for pattern, champion in COOKIECUTTER["__champion_is"].items() if champion["prod"] == "received"
+    }
+    assert MODEL.keys() == receiving, "MODEL in tests/release_contract.py"
 
 
 @every_adapter

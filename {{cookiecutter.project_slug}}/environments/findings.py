@@ -105,5 +105,5 @@ def origin() -> tuple[str, str]:
     address = r"(?:\w+://)?(?:[^@/]+@)?([^/:@]+)(?::\d+/|[:/])(.+?)(?:\.git)?/?"
     match = re.fullmatch(address, result.stdout.strip())
     if match is None:
-        raise SetUpError("`git remote get-url origin` names no repository of a provider. Start this in a clone of it.")
+        raise SetUpError("`git remote get-url origin` names no repository of a provider. Run this in a clone of one.")
     return match[1], unquote(match[2])

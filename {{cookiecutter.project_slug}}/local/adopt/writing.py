@@ -23,7 +23,7 @@ SOURCE = Template('''\
 # Column name and Spark type. Columns that nothing here needs are left out; the table may have more.
 COLUMNS = $columns
 
-# What the workflow must know of the columns. Where your table has no such column, say None.
+# What the workflow must know of the columns. Where your table has no such column, write None.
 KEY = $key  # names one row
 ENTITY: str | None = $entity  # its rows stay together when a part is taken; None: rows are taken one by one
 TIME: str | None = $time  # when it happened, in UTC; None: the table is a snapshot, scored as a whole

@@ -61,7 +61,7 @@ class Environment:
         return registry.signed_in()
 
     def deployed_commit(self) -> str:
-        """Return the git commit of the code that runs here, `-` for who cannot see the deployment."""
+        """Return the git commit of the code that runs here, `-` for whoever cannot see the deployment."""
         from databricks.sdk import WorkspaceClient
 
         if "id" not in self.resources["jobs"]["inference"]:
@@ -106,7 +106,7 @@ def deployed(name: str) -> Environment:
     """Return the environment `name` with the names that its resources have in its workspace."""
     summary = json.loads(databricks("bundle", "summary", "--target", name, "--output", "json"))
     resources, host = summary["resources"], summary["workspace"]["host"]
-    # Only who deployed finds the deployment. Everybody else knows the model by its name.
+    # Only whoever deployed finds the deployment. Everybody else knows the model by its name.
     model, schema = resources["registered_models"]["model"], resources["schemas"]["schema"]
     model.setdefault("id", f"{schema['catalog_name']}.{schema['name']}.{model['name']}")
     return Environment(name, resources, host)
@@ -276,14 +276,14 @@ def approve(target: Environment, version: str, by: str, reason: str, evidence: s
         )
     if not evidence:
         if not sys.stdin.isatty():
-            raise CommandError("Nobody sits here to read what is approved. Add --evidence, which `models show` prints.")
+            raise CommandError("No terminal can show what is approved. Add --evidence, which `models show` prints.")
         print(table(shown))
         if input(f"Type {version} to approve this version: ").strip() != version:
             raise CommandError(f"Version {version} of {target.model} was not approved.")
     client = target.connect()
     candidate = registry.get(client, target.model, version)
     if registry.evidence(candidate) != shown["evidence"]:
-        raise CommandError(f"Version {version} of {target.model} changed meanwhile. Give the same command again.")
+        raise CommandError(f"Version {version} of {target.model} changed meanwhile. Run the same command again.")
     registry.approve(client, candidate, by or target.signed_in(), reason)
     return f"Version {version} of {target.model} is approved. Promote it again: it goes on from here."
 {%- endif %}
@@ -339,7 +339,7 @@ def version_number(text: str) -> str:
         ArgumentTypeError: if it is an alias, which may name another version a minute later.
     """
     if not text.isdigit():
-        raise ArgumentTypeError(f"{text!r} is no number: `models status` shows the number of each alias")
+        raise ArgumentTypeError(f"{text!r} is not a number: `models status` shows the number of each alias")
     return text
 {%- endif %}
 
@@ -365,7 +365,7 @@ def parse_arguments(arguments: list[str] | None, prog: str) -> Namespace:
     release = commands.add_parser("promote", help="an environment receives a version of the environment before it")
     agree = commands.add_parser("approve", help="let a version that waits in an environment serve there")
     deciding += [release, agree]
-    tell = commands.add_parser("show", help="what is released or approved: a version with all that its gate found")
+    tell = commands.add_parser("show", help="what is released or approved: a version with the results of its gate")
 {%- endif %}
 
     show.add_argument("--target", choices=TARGETS, help="one environment only")
@@ -373,7 +373,7 @@ def parse_arguments(arguments: list[str] | None, prog: str) -> Namespace:
         command.add_argument("--target", choices=TARGETS, required=True)
         command.add_argument("--reason", type=short_enough, default="not given", help="recorded on the version")
         command.add_argument("--by", type=short_enough, default="", help="who decides, if not whoever is signed in")
-    back.add_argument("--take-over", action="store_true", help="go ahead of a release or rollback that was cut off")
+    back.add_argument("--take-over", action="store_true", help="go ahead although a release or rollback was cut off")
 {%- if cookiecutter.__prod_champion == "received" %}
     release.add_argument("--version", default=registry.CHAMPION, help="number or alias there (default: champion)")
     release.add_argument("--source", choices=TARGETS, help="receive the model that you deployed there")

@@ -192,5 +192,5 @@ def test_what_is_taken_comes_in_the_order_of_its_time(spark: SparkSession) -> No
 
 
 def test_a_limit_that_no_part_fits_into_is_refused(spark: SparkSession) -> None:
-    with pytest.raises(ValueError, match=r"max_rows in problem/config\.yml is 999, too little of 1000 rows"):
+    with pytest.raises(ValueError, match=r"max_rows in problem/config\.yml is 999, too few of 1000 rows"):
         data.Part(part(spark, 1000).frame.withColumn("all", F.lit("alike")), 1000).take([source.KEY], 999, by="all")

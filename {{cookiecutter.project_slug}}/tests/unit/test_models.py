@@ -148,7 +148,7 @@ def test_only_what_was_shown_is_approved(
     monkeypatch.setattr(models, "deployed", lambda target: LaptopEnvironment(target, resources, "", home))
     approve: tuple[str, ...] = ("approve", "--target", "prod", "--version", "1")
     no_evidence: list[tuple[tuple[str, ...], str]] = [
-        (approve, "Nobody sits here to read what is approved"),
+        (approve, "No terminal can show what is approved"),
         ((*approve, "--evidence", "of another version"), "is not what was shown to you"),
     ]
     for arguments, refusal in no_evidence:
@@ -157,7 +157,7 @@ def test_only_what_was_shown_is_approved(
         assert refusal in str(error.value.code)
     not_named: list[tuple[tuple[str, ...], str]] = [
         (("approve", "--target", "prod"), "required: --version"),
-        ((*approve[:-1], "challenger"), "'challenger' is no number"),
+        ((*approve[:-1], "challenger"), "'challenger' is not a number"),
         (("promote", "--target", "prod", "--approve"), "--approve needs --version with a number, and --evidence"),
     ]
     for arguments, refusal in not_named:

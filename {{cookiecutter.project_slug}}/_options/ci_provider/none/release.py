@@ -71,16 +71,16 @@ def check_commit(version: str) -> tuple[str, bool]:
     """Refuse what no CI/CD system would release, and return the commit, and whether the repository has a git host.
 
     Raises:
-        ReleaseError: if the folder is no clean commit of main, or `version` names another commit.
+        ReleaseError: if the folder is not a clean commit of main, or `version` names another commit.
     """
     commit = git("rev-parse", "HEAD")
     if commit is None:
         raise ReleaseError("There is no commit to release. Run git init --initial-branch main, and commit the project.")
     if git("status", "--porcelain"):
-        raise ReleaseError("The folder differs from its commit, see git status. Commit the changes, or put them away.")
+        raise ReleaseError("The folder differs from its commit, see git status. Commit the changes, or stash them.")
     shared = git("remote", "get-url", "origin") is not None
     if shared and git("fetch", "--quiet", "--tags", "origin", "main") is None:
-        raise ReleaseError("git cannot fetch main from origin. Repair that first: only a commit of main is released.")
+        raise ReleaseError("git cannot fetch main from origin. Fix that first: only a commit of main is released.")
     main = "FETCH_HEAD" if shared else "refs/heads/main"
     if git("merge-base", "--is-ancestor", commit, main) is None:
         where = "the main of origin" if shared else "the branch main"
@@ -130,7 +130,7 @@ def approval(what: str, given: str) -> str:
     """
     if given:
         return given
-    print(f"\n{what} waits for an approval. Whoever owns prod reads what stands above, and decides.")
+    print(f"\n{what} waits for an approval. Whoever owns prod reads the text above, and decides.")
     try:
         name = input("Approved by (a name; only Enter refuses): ").strip()
     except EOFError:
@@ -180,8 +180,8 @@ def release_checkout(commit: str, shared: bool, version: str, approved_by: str) 
     except ReleaseError as error:
         raise ReleaseError(
             f"{error} {version} was not fully released to prod; the champion and its predictions are untouched. "
-            "Repair the cause and give the same command again: a deployment that is repeated ends like one that went "
-            "through. To go back, switch to the last good tag and give the command with it."
+            "Fix the cause and run the same command again: a deployment that is repeated ends like one that went "
+            "through. To go back, switch to the last good tag and run the command with it."
         ) from None
     return f"Released {version} to staging and prod."
 {%- if cookiecutter.__prod_champion == "received" %}
@@ -208,7 +208,7 @@ def release_model(given: Namespace) -> str:
     except ReleaseError as error:
         raise ReleaseError(
             f"{error} Unless the log says that the new version serves, the champion is untouched. "
-            "docs/promotion.md says what to do at each step. Then give the same command again: a promotion that is "
+            "docs/promotion.md says what to do at each step. Then run the same command again: a promotion that is "
             "repeated ends like one that went through."
         ) from None
     return f"Released version {number} of staging to prod."

@@ -55,7 +55,7 @@ def activate(
         RegistryError: if the version is not what passed the gate and was approved, another one has become challenger
             meanwhile, or another operation moves the aliases.
 {%- if cookiecutter.__realtime == "yes" %}
-        ServingError: if the endpoint cannot serve the version. The champion serves on, and no alias has moved.
+        ServingError: if the endpoint cannot serve the version. The champion goes on serving, and no alias has moved.
 {%- endif %}
     """
     client = registry.connect()

@@ -46,7 +46,7 @@ def check_names(client: MlflowClient, source_table: str, schema: str, model: str
         ValueError: names what does not fit.
     """
     if model.rpartition(".")[0] != schema:
-        raise ValueError(f"{model} does not lie in {schema}: start the job with the names of its deployment.")
+        raise ValueError(f"{model} is not in {schema}: start the job with the names of its deployment.")
     try:
         comment = client.get_registered_model(model).description or ""
     except MlflowException as error:

@@ -22,14 +22,14 @@ def tell(story: Story, today: date) -> None:
         if (number := story.number(target)) is not None:
             story.promise(serves(story, target, number), f"the endpoint of {target} serves version {number}")
 
-    story.step("The container of a new version does not start: the version before serves on")
+    story.step("The container of a new version does not start: the version before goes on serving")
     champion = story.number("dev")
     newest, *_ = registry.versions(registry.connect(), story.model("dev"))
     number = 1 + int(newest.version)
     faults = start(story.machine.root).faults
     faults.do_not_start.add(str(number))
     story.run("dev", "sample_data", today)
-    story.refused("dev", "training", today, f"version {champion} serves on")
+    story.refused("dev", "training", today, f"version {champion} goes on serving")
     faults.do_not_start.clear()
     story.promise(story.number("dev") == champion, f"version {champion} is still champion of dev")
     story.promise(serves(story, "dev", champion), "and its endpoint serves it")

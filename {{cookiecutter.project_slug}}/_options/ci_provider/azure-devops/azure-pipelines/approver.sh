@@ -47,7 +47,7 @@ if [ -n "$names" ]; then
 elif [ "${APPROVAL_REQUIRED:-}" = false ]; then
   echo "nobody (started by ${BUILD_REQUESTEDFOREMAIL:-$BUILD_REQUESTEDFOR})"
 else
-  echo "Nobody but who started this run approved this attempt of the stage $SYSTEM_STAGENAME." >&2
+  echo "Nobody except whoever started this run approved this attempt of the stage $SYSTEM_STAGENAME." >&2
   echo "Give its environment an approval, as docs/cicd-setup.md says, and run the stage again." >&2
   exit 1
 fi

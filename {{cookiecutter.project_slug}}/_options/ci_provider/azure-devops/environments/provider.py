@@ -131,7 +131,7 @@ class Provider:
                 found = (self.get(url, f"definitionIds={ids}") or {"value": []})["value"] if ids else []
                 for one in found:
                     what = f"pipeline {one['id']} of {project['name']} has the id of one of these"
-                    yield Finding(TOO_MUCH, what, (Change("Bind the identities otherwise: docs/cicd-setup.md."),))
+                    yield Finding(TOO_MUCH, what, (Change("Bind the identities in another way: docs/cicd-setup.md."),))
 
     def _triggers(self) -> Findings:
         for name in self.pipelines(self.target):

@@ -1,4 +1,4 @@
-"""Prints who approved this job: who gave the approvals that GitLab asked for, or else who started the job.
+"""Prints who approved this job: whoever gave the approvals that GitLab asked for, or else whoever started the job.
 
 Nobody approves a pipeline that they started themselves. Where nobody else approved, the job stops, unless the project
 has a variable APPROVAL_REQUIRED with the value `false` for the environment.
@@ -49,7 +49,7 @@ def main() -> None:
     else:
         sys.exit(
             f"{starter} started this pipeline, and nobody else approved it. "
-            f"Let somebody else run this job who may deploy to {os.environ['CI_ENVIRONMENT_NAME']}."
+            f"Let somebody else who may deploy to {os.environ['CI_ENVIRONMENT_NAME']} run this job."
         )
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Puts the Databricks CLI into .databricks/bin, unless the runner brings this version. Needs DATABRICKS_CLI_VERSION.
-# The checksums stand here: one that is downloaded with the archive would be exchanged together with it.
+# The checksums stand here: one that is downloaded with the archive would be replaced together with it.
 set -euo pipefail
 if [ "$(databricks --version 2> /dev/null)" = "Databricks CLI v$DATABRICKS_CLI_VERSION" ]; then
   exit 0

@@ -259,7 +259,7 @@ def test_a_version_that_fails_leaves_the_champion_serving(
     release(model, new_version())
     number = new_version()
     getattr(endpoints.faults, fault).add(number)
-    with pytest.raises(serving.ServingError, match=f"version 1 serves on: .*{message}"):
+    with pytest.raises(serving.ServingError, match=f"version 1 goes on serving: .*{message}"):
         release(model, number)
     assert (shares(model), champion(model)) == ({"1": 100}, "1")
     assert ask(model, endpoints)[1] == "v1"
@@ -286,7 +286,7 @@ def test_a_version_that_does_not_exist_does_not_serve(
     endpoints: laptop.Endpoints, model: str, new_version: NewVersion
 ) -> None:
     release(model, new_version())
-    with pytest.raises(serving.ServingError, match="version 1 serves on"):
+    with pytest.raises(serving.ServingError, match="version 1 goes on serving"):
         serving.release(model, "7", SCHEMA, SETTINGS)
     assert shares(model) == {"1": 100}
 
@@ -456,7 +456,7 @@ def test_a_rollback_that_cannot_serve_changes_nothing(
     release(model, new_version())
     release(model, new_version())
     endpoints.faults.do_not_start.add("1")
-    with pytest.raises(serving.ServingError, match="version 2 serves on"):
+    with pytest.raises(serving.ServingError, match="version 2 goes on serving"):
         models.roll_back(target(model), "ann", "complaints", take_over=True)
     assert (shares(model), champion(model)) == ({"2": 100}, "2")
 

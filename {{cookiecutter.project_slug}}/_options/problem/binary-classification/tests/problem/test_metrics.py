@@ -17,6 +17,14 @@ def test_quality_of_hand_computed_scores() -> None:
     assert found["brier_score"] == pytest.approx((0.01 + 0.01 + 0.09 + 0.64) / 4)
 
 
+@pytest.mark.parametrize("name", metrics.HIGHER_IS_BETTER)
+def test_a_better_prediction_is_better_by_each_metric(name: str) -> None:
+    labels = pd.Series([0, 1, 1, 0])
+    better = metrics.quality(labels, scores(0.1, 0.9, 0.7, 0.2))[name]
+    worse = metrics.quality(labels, scores(0.1, 0.4, 0.7, 0.8))[name]
+    assert (better > worse) == metrics.HIGHER_IS_BETTER[name] and better != worse
+
+
 @pytest.mark.parametrize("label", [0, 1])
 def test_quality_is_undefined_for_one_class(label: int) -> None:
     found = metrics.quality(pd.Series([label, label]), scores(0.1, 0.9))

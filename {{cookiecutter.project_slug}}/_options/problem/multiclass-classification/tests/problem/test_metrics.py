@@ -27,6 +27,13 @@ def test_quality_of_hand_computed_predictions() -> None:
     assert list(metrics) == list(HIGHER_IS_BETTER)
 
 
+@pytest.mark.parametrize("name", HIGHER_IS_BETTER)
+def test_a_better_prediction_is_better_by_each_metric(name: str) -> None:
+    better = quality(LABELS, certain(*LABELS))[name]
+    worse = quality(LABELS, certain("bearing", "blockage", "blockage", "leak", "none"))[name]
+    assert (better > worse) == HIGHER_IS_BETTER[name] and better != worse
+
+
 def test_quality_is_undefined_where_a_class_is_missing() -> None:
     metrics = quality(LABELS[:-1], certain(*LABELS[:-1]))
     assert all(math.isnan(value) for value in metrics.values())

@@ -16,6 +16,13 @@ def test_quality_of_hand_computed_predictions() -> None:
     assert list(metrics) == list(HIGHER_IS_BETTER)
 
 
+@pytest.mark.parametrize("name", HIGHER_IS_BETTER)
+def test_a_better_prediction_is_better_by_each_metric(name: str) -> None:
+    better = quality(LABELS, pd.DataFrame({"predicted_hours": [11.0, 20.0, 28.0]}))[name]
+    worse = quality(LABELS, pd.DataFrame({"predicted_hours": [12.0, 20.0, 26.0]}))[name]
+    assert (better > worse) == HIGHER_IS_BETTER[name] and better != worse
+
+
 def test_quality_is_undefined_for_one_label() -> None:
     metrics = quality(LABELS[:1], pd.DataFrame({"predicted_hours": [12.0]}))
     assert all(math.isnan(value) for value in metrics.values())

@@ -73,7 +73,7 @@ def check_approved(candidate: ModelVersion, approved_evidence: str) -> None:
     if tags.get("source_files_sha256") != tags.get("files_sha256"):
         raise ApprovalError(
             f"The files of version {candidate.version} of {candidate.name} are not those that were approved, of "
-            f"version {tags['source_version']} of {tags['source_model']}. Find out who changed them before anything."
+            f"version {tags['source_version']} of {tags['source_model']}. Find out who changed them first."
         )
 
 

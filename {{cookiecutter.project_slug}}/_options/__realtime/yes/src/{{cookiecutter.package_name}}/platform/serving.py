@@ -62,7 +62,7 @@ class Settings:
 def endpoint_name(model: str) -> str:
     """Return the name of the endpoint of a model, from its three-part name: letters, digits, `-` and `_`, at most 63.
 
-    It follows the registered model's own name, so that environments in one workspace, and people in dev, do not meet.
+    It follows the registered model's own name, so that environments in one workspace, and people in dev, never collide.
     """
     if re.fullmatch(r"\w+\.\w+\.\w+", model, re.ASCII) and len(model) <= LONGEST_NAME:
         return model.replace(".", "-")
@@ -130,7 +130,7 @@ class Release:
         again, because each step begins with what the endpoint serves at that time.
 
         Raises:
-            ServingError: if the version cannot serve. The champion serves on; without one nothing is left behind.
+            ServingError: if the version cannot serve. The champion goes on serving; without one nothing is left behind.
         """
         endpoint = self.settled()
         if endpoint is not None and (not traffic(endpoint) or self.is_half_made(endpoint)):
@@ -184,7 +184,7 @@ class Release:
             self.permit(endpoint)
             self.record(self.shift({self.version: 100}))
         except Exception as error:
-            after = f"version {stable} serves on"
+            after = f"version {stable} goes on serving"
             try:
                 if stable != self.version:
                     self.restore(stable)
@@ -250,7 +250,7 @@ class Release:
                 continue
             entities = (endpoint.config.served_entities if endpoint.config else None) or []
             if others := {str(entity.entity_name) for entity in entities} - {self.model}:
-                raise ServingError(f"{self.name} serves {min(others)}: delete that endpoint, or name your model anew.")
+                raise ServingError(f"{self.name} serves {min(others)}: delete that endpoint, or rename your model.")
             return endpoint
         raise AssertionError("waits raises before it ends")
 
@@ -358,6 +358,6 @@ def release(model: str, version: str, schema: str, settings: Settings) -> None:
         schema: two-part name of the schema that gets the inference table.
 
     Raises:
-        ServingError: if it cannot serve. The champion serves on; without one nothing is left behind.
+        ServingError: if it cannot serve. The champion goes on serving; without one nothing is left behind.
     """
     Release(registry.connect(), model, version, schema, settings).run()

@@ -1,4 +1,4 @@
-"""Task `query_endpoint`: sends rows to the endpoint, as the application does that uses it. Never in prod."""
+"""Task `query_endpoint`: sends rows to the endpoint, as the application that uses it does. Never in prod."""
 
 import json
 import uuid
@@ -25,7 +25,7 @@ PAYLOAD = """
 def query(endpoint: str, rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Send `rows` (KEY and FEATURES) to an endpoint, and yield each request as an inference table has it.
 
-    The key is no input of the model, which ignores it. `collect` finds the row by it.
+    The key is not an input of the model, which ignores it. `collect` finds the row by it.
 
     Raises:
         DatabricksError: if the endpoint does not answer.

@@ -41,7 +41,7 @@ PREDICTION_RULES = {
 def fit(training: pd.DataFrame, parameters: dict[str, Any]) -> Pipeline:
     """Return the estimator, fitted on the rows of `training` (FEATURES and LABEL).
 
-    Here is the place for weights: of rows (`histgradientboostingclassifier__sample_weight` of `fit`), or of classes
+    This is the place for weights: of rows (`histgradientboostingclassifier__sample_weight` of `fit`), or of classes
     (`class_weight` of the estimator), which then scores no probabilities any more.
 
     Raises:

@@ -16,7 +16,7 @@ COLUMNS = {
     "inspection_time": "timestamp",
 }
 
-# What the workflow must know of the columns. Where your table has no such column, say None.
+# What the workflow must know of the columns. Where your table has no such column, write None.
 KEY = "alarm_id"  # names one row
 ENTITY: str | None = "pump_id"  # its rows stay together when a part is taken; None: rows are taken one by one
 TIME: str | None = "alarm_time"  # when it happened, in UTC; None: the table is a snapshot, scored as a whole

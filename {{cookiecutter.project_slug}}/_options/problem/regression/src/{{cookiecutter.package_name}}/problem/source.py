@@ -14,7 +14,7 @@ COLUMNS = {
     "confirmed_at": "timestamp",
 }
 
-# What the workflow must know of the columns. Where your table has no such column, say None.
+# What the workflow must know of the columns. Where your table has no such column, write None.
 KEY = "parcel_id"  # names one row
 ENTITY: str | None = "sender_id"  # its rows stay together when a part is taken; None: rows are taken one by one
 TIME: str | None = "handed_in_at"  # when it happened, in UTC; None: the table is a snapshot, scored as a whole
