@@ -10,7 +10,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-# Exact versions, and the systems that each is for. No hashes: the metadata of a wheel have no place for them.
+# Exact versions, and the systems that each is for. No hashes: the metadata of a wheel has no place for them.
 EXPORT = "export --quiet --locked --no-default-groups --no-emit-project --no-hashes --no-annotate --no-header"
 
 

@@ -23,9 +23,9 @@ def parser() -> ArgumentParser:
     made = ArgumentParser(prog="python -m environments", description="The set-up of the targets, outside the bundle.")
     made.add_argument("command", choices=["plan", "apply"], help="plan changes nothing, and fails unless all is right")
     made.add_argument("--target", choices=target_names(ROOT), required=True)
-    made.add_argument("--profile", default="account", help="of ~/.databrickscfg: an admin of the account is logged in")
+    made.add_argument("--profile", default="account", help="profile in ~/.databrickscfg of an admin of the account")
     made.add_argument(
-        "--trust", nargs="+", default=[], metavar="NAME", help="who may have more rights on a catalog: its admins"
+        "--trust", nargs="+", default=[], metavar="NAME", help="who may have more rights on a catalog, like its admins"
     )
     for option, text in OPTIONS.items():
         made.add_argument(option, nargs="+", default=[], metavar="NAME", help=text)

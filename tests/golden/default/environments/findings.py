@@ -96,7 +96,7 @@ class Service:
 
 
 def origin() -> tuple[str, str]:
-    """Return host and path of the repository that git calls `origin`, such as github.com and acme/fraud-detection.
+    """Return host and path of the repository that git calls `origin`, such as github.com and acme/models.
 
     Raises:
         SetUpError: if there is none.
@@ -105,5 +105,5 @@ def origin() -> tuple[str, str]:
     address = r"(?:\w+://)?(?:[^@/]+@)?([^/:@]+)(?::\d+/|[:/])(.+?)(?:\.git)?/?"
     match = re.fullmatch(address, result.stdout.strip())
     if match is None:
-        raise SetUpError("`git remote get-url origin` names no repository of a provider. Start this in a clone of it.")
+        raise SetUpError("`git remote get-url origin` names no repository of a provider. Run this in a clone of one.")
     return match[1], unquote(match[2])

@@ -104,15 +104,15 @@ class Account:
             query = {"page_token": page["next_page_token"]}
 
     def _other_ways_in(self, identity: Identity) -> Findings:
-        """Check that nobody has a secret of it, or may run jobs as it, and that it is no admin."""
+        """Check that nobody has a secret of it, or may run jobs as it, and that it is not an admin."""
         if identity.admin:
-            yield Finding(TOO_MUCH, f"{identity.name} is an admin of the account", (Change("Take that role away."),))
+            yield Finding(TOO_MUCH, f"{identity.name} is an admin of the account", (Change("Remove that role."),))
         for secret in self.client.service_principal_secrets.list(identity.id):
             delete = self.change(
                 f"service-principal-secrets delete {identity.id} {secret.id}",
                 lambda secret=secret: self.client.service_principal_secrets.delete(identity.id, secret.id),
             )
-            yield Finding(TOO_MUCH, f"a secret of {identity.name}, with which anybody is it", (delete,))
+            yield Finding(TOO_MUCH, f"a secret of {identity.name}, with which anybody can act as it", (delete,))
         name = f"accounts/{self.id}/servicePrincipals/{identity.application_id}/ruleSets/default"
         rules = self.client.access_control.get_rule_set(name, "")
         users = [who for rule in rules.grant_rules or [] if rule.role == MAY_USE for who in rule.principals or []]
@@ -141,7 +141,7 @@ class Account:
             yield Finding(TOO_MUCH, f"{identity.name} is an admin of workspace {workspace}", (update,))
 
     def group(self, name: str, workspace: int) -> Findings:
-        """Check that a group exists and has a place in a workspace. Who belongs to it is for people to say."""
+        """Check that a group exists and has a place in a workspace. People decide who belongs to it."""
         found = list(self.client.groups.list(filter=f'displayName eq "{name}"'))
         create = Change(f"Let your identity provider, or the account console, make the group {name}.")
         yield check(bool(found), f"group {name}", create)

@@ -5,14 +5,17 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from . import TAGS, UNIT
 from .code_owners import code_owners
 from .findings import MISSING, TOO_MUCH, Change, Finding, Findings, Service, SetUpError, check, origin
 from .identities import Identity
 
 CODE_OWNERS = Path(".github/CODEOWNERS")
 PULL_REQUEST = "pull-request"
-MAIN, VERSIONS = ("main", "branch"), ("v*", "tag")
+MAIN, VERSIONS = ("main", "branch"), (TAGS, "tag")
 CHECKS = ("Code", "Bundle of dev", "Bundle of staging", "Bundle of prod")
+# A repository has one of each name.
+PR_CLIENT_ID = f"{UNIT.upper().replace('-', '_')}DATABRICKS_PR_CLIENT_ID"
 REVIEWED = {
     "required_approving_review_count": 1,
     "dismiss_stale_reviews_on_push": True,
@@ -54,7 +57,7 @@ class Provider:
         """Return which tokens of GitHub an identity accepts."""
         # Repositories since July 2026 have ids in it, so that nobody gets it who takes over a name.
         prefix = self.subject.get("sub_claim_prefix") or f"repo:{self.repository}"
-        suffix = "pull_request" if role == PULL_REQUEST else f"environment:{role}"
+        suffix = "pull_request" if role == PULL_REQUEST else f"environment:{UNIT}{role}"
         return [{"issuer": self._issuer(), "audiences": [self.account], "subject": f"{prefix}:{suffix}"}]
 
     def _issuer(self) -> str:
@@ -64,9 +67,9 @@ class Provider:
         return f"https://{self.host}/_services/token"
 
     def findings(self, identities: dict[str, Identity]) -> Findings:
-        yield from self._variable(f"{self.path}/actions", "DATABRICKS_PR_CLIENT_ID", identities[PULL_REQUEST])
+        yield from self._variable(f"{self.path}/actions", PR_CLIENT_ID, identities[PULL_REQUEST])
         if self.target in identities:
-            path = f"{self.path}/environments/{self.target}"
+            path = f"{self.path}/environments/{UNIT}{self.target}"
             yield from self._environment(path)
             yield from self._variable(path, "DATABRICKS_CLIENT_ID", identities[self.target])
             if self.gh.get(f"{path}/variables/APPROVAL_REQUIRED"):
@@ -140,9 +143,9 @@ class Provider:
         releasers = [self._who(name) for name in self.arguments.releasers]
         may_tag = [{"actor_type": one["type"], "actor_id": one["id"], "bypass_mode": "always"} for one in releasers]
         for name, target, ref, rules in (
-            ("reviewed code", "branch", "refs/heads/main", reviewed()),
-            ("version tags stay", "tag", "refs/tags/v*", [{"type": "update"}, {"type": "deletion"}]),
-            ("version tags are made by releasers", "tag", "refs/tags/v*", [{"type": "creation"}]),
+            (f"{UNIT}reviewed code", "branch", "refs/heads/main", reviewed()),
+            (f"{UNIT}version tags stay", "tag", f"refs/tags/{TAGS}", [{"type": "update"}, {"type": "deletion"}]),
+            (f"{UNIT}version tags are made by releasers", "tag", f"refs/tags/{TAGS}", [{"type": "creation"}]),
         ):
             found = self.gh.get(f"{self.path}/rulesets/{by_name[name]}") if name in by_name else None
             may_bypass = (may_tag or (found or {}).get("bypass_actors", [])) if rules == [{"type": "creation"}] else []
@@ -176,7 +179,7 @@ class Provider:
 
 def reviewed() -> list[dict[str, Any]]:
     """Return the rules of the branch that releases come from."""
-    checks = [{"context": name} for name in CHECKS]
+    checks = [{"context": name} for name in ((f"{UNIT}Checked",) if UNIT else CHECKS)]
     required = {"required_status_checks": checks, "strict_required_status_checks_policy": False}
     return [
         {"type": "deletion"},

@@ -124,7 +124,7 @@ class Catalogs:
         )
 
     def owners(self, bundle: dict[str, Any], deployers: list[str]) -> Findings:
-        """Check that what is deployed belongs to who deploys: an owner may do everything with it."""
+        """Check that what is deployed belongs to whoever deploys: an owner may do everything with it."""
         for kind, name in owned(bundle) if deployers else ():
             word, path = ("SCHEMA", "schemas") if kind == "schema" else ("MODEL", "models")
             try:
@@ -152,5 +152,5 @@ def quoted(name: str) -> str:
 
 
 def backticked(name: str) -> str:
-    """Return a name as SQL wants it; a backtick in it is doubled, so that it does not end there and go on as SQL."""
+    """Return a name as SQL wants it; a backtick in it is doubled, so that nothing after it is read as SQL."""
     return "`" + name.replace("`", "``") + "`"

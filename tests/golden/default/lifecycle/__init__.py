@@ -10,7 +10,7 @@ MARKER = "played-by-lifecycle"
 
 
 def fresh_state(root: Path) -> None:
-    """Empty `.local/`, but for rows that were adopted. State that did not come from a lifecycle is kept beside it."""
+    """Empty `.local/`, but keep rows that were adopted. State that did not come from a lifecycle is kept beside it."""
     state, before = root / STATE, set_aside(root)
     state.mkdir()
     (state / MARKER).touch()

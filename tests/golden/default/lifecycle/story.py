@@ -116,7 +116,7 @@ def play(machine: Laptop, tell: Callable[[Laptop], None]) -> None:
 
     Raises:
         BrokenPromiseError: as soon as an environment is not in the state that the pattern promises.
-        JobError: if a job fails that should not.
+        JobError: if a job fails that should succeed.
     """
     started = time.perf_counter()
     tell(machine)

@@ -3,11 +3,11 @@
 # MAGIC # Explore
 # MAGIC
 # MAGIC Look at the features and predictions in dev, train a variant, and compare it with the champion. Nothing here is registered or deployed:
-# MAGIC what proves good moves into the package. Jobs never run notebooks.
+# MAGIC what works moves into the package. Jobs never run notebooks.
 # MAGIC
-# MAGIC Before: `databricks bundle deploy`, then run the jobs `sample_data`, `training` and `inference` of dev.
+# MAGIC First: `databricks bundle deploy`, then run the jobs `sample_data`, `training` and `inference` of dev.
 # MAGIC Open the repository as a Git folder in the workspace, so that the cell below finds the package. Run it again after a change below `src/`.
-# MAGIC The deployment leaves a copy of both as well, in `.bundle` of your home folder. The next one writes over what you change there.
+# MAGIC The deployment also leaves a copy of both in `.bundle` of your home folder. The next deployment overwrites what you change there.
 
 # COMMAND ----------
 
@@ -69,7 +69,7 @@ training.describe(include="all").T
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## What the champion said
+# MAGIC ## What the champion predicted
 
 # COMMAND ----------
 

@@ -10,7 +10,7 @@ ROLES = {
     "key": "names one row",
     "time": "says when it happened (none: the table is a snapshot)",
     "label": "is predicted",
-    "entity": "says whose rows stay together when a part is taken (none: nobody's)",
+    "entity": "says whose rows stay together, such as a customer's (none: nobody's)",
     "label_time": "says when the label became known (none: it counts at once)",
 }
 

@@ -21,11 +21,12 @@ from ..bundle import load_bundle, target_names
 from ..engine import STATE, set_aside
 from . import ADOPTED, CALENDAR, ROLES, ROWS, trial, writing
 from .profile import Profile, describe
-from .reading import AdoptError, Source, read
+from .reading import AdoptError, Source, identifier, read
 from .roles import Adopted, Roles, check
 
 PACKAGE = "fraud_detection"
 REQUIRED = ("key", "time", "label")
+NEEDED = ("key", "label")  # for which `none` is no answer
 STAGE, LOG = "adopting", "adopt.log"  # below `.local/`
 
 
@@ -64,8 +65,8 @@ def _roles(given: dict[str, str | None], source: Source) -> Roles:
         if not sys.stdin.isatty():
             missing = next(role for role in REQUIRED if given[role] is None)
             raise AdoptError(f"--{missing} is not given: type --{missing} COLUMN, one of {', '.join(source.types)}.")
-        print(f"Columns: {', '.join(source.types)}")
-        asked = {role: input(f"Which column {does}? ").strip() for role, does in ROLES.items() if given[role] is None}
+        _show_columns(source)
+        asked = {role: _asked(role, source) for role in ROLES if given[role] is None}
         given = {**given, **asked}
     key, happened, label, entity, label_time = (
         None if (given[role] or "none").lower() == "none" else given[role] for role in ROLES
@@ -73,6 +74,27 @@ def _roles(given: dict[str, str | None], source: Source) -> Roles:
     if key is None or label is None:
         raise AdoptError("A table without a key or a label cannot be adopted: type --key COLUMN --label COLUMN.")
     return Roles(key, happened, label, entity, label_time)
+
+
+def _show_columns(source: Source) -> None:
+    """Print each column with its type and an example."""
+    longest, longest_type = max(map(len, source.types)), max(map(len, source.types.values()))
+    print("\nThe columns, with the values of the first row:")
+    for name, kind in source.types.items():
+        example = source.rows[name][0].as_py() if source.rows else ""
+        print(f"  {name:{longest}}  {kind:{longest_type}}  {str(example)[:40]}")
+
+
+def _asked(role: str, source: Source) -> str:
+    """Return the column that somebody names for a role: again and again, until there is one."""
+    while True:
+        answer = input(f"Which column {ROLES[role]}? ").strip()
+        column = answer if answer in source.types else identifier(answer)
+        if column in source.types:
+            return column
+        if answer.lower() in ("", "none") and role not in NEEDED:
+            return "none"
+        print(f"  There is no column {answer}." if answer else "  Every table has one: type its name.")
 
 
 def _kind() -> str:

@@ -28,10 +28,11 @@ def made_up(spark: SparkSession, start: date, end: date, rows_per_day: int, drif
 def arrive(root: Path, target: str, until: date, drift: bool) -> None:
     """Let the rows of the days before `until` arrive in the source table of `target`, if rows were adopted.
 
-    From `today` on there are none: made-up ones take their place. A snapshot stays as it is until it drifts.
+    From `today` on there are none, and as long as nothing drifts, none come: made-up ones know nothing of what the
+    columns of the own ones say, so a model of both would be worse.
 
     Args:
-        drift: whether the made-up rows drift.
+        drift: whether made-up rows that drift follow, or are the new snapshot.
     """
     own = root.resolve() / STATE / ADOPTED / ROWS
     if not own.exists():
@@ -53,7 +54,7 @@ def arrive(root: Path, target: str, until: date, drift: bool) -> None:
     if source.TIME is None and not exists:
         arriving.append(rows)
     begin = max(first, today)
-    if begin < until and (source.TIME or drift):
+    if begin < until and drift:
         arriving.append(made_up(spark, begin, until, int(known["rows_per_day"]), drift))
     for part in arriving:
         if not exists:

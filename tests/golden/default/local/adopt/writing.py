@@ -7,12 +7,13 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from .profile import GRID, Profile
+from .profile import GRID, Number, Profile
 from .reading import AdoptError, identifier
 from .roles import Adopted
 
 MOST_OF_A_DAY = 500  # half of what the job `sample_data` makes up for a day
 TESTS = Path("tests", "problem")
+SAMPLE_TEST = "test_no_impossible_number_is_predicted"  # of test_model.py: the sample problem knows which those are
 WIDTH = 116  # a longer rule would not fit into its line
 TELLING = {1: 0.9, 2: 0.8, 3: 0.7}  # share of the rows in which a made-up column tells of the label, by their number
 
@@ -22,7 +23,7 @@ SOURCE = Template('''\
 # Column name and Spark type. Columns that nothing here needs are left out; the table may have more.
 COLUMNS = $columns
 
-# What the workflow must know of the columns. Where your table has no such column, say None.
+# What the workflow must know of the columns. Where your table has no such column, write None.
 KEY = $key  # names one row
 ENTITY: str | None = $entity  # its rows stay together when a part is taken; None: rows are taken one by one
 TIME: str | None = $time  # when it happened, in UTC; None: the table is a snapshot, scored as a whole
@@ -211,8 +212,48 @@ $labels
 """)
 
 
+TEST_SOURCE = Template("""from datetime import date, timedelta
+$typing
+import pandas as pd
+$pytest
+from pyspark.sql import SparkSession
+
+from $package.platform import data
+from $package.problem import sample, source
+
+DAY = date(2026, 3, 2)
+ROWS = sample.generate(DAY, DAY + timedelta(days=1), 50, seed=1)
+
+
+def broken(spark: SparkSession, rows: pd.DataFrame) -> list[str]:
+    return data.broken_rules(spark.createDataFrame(rows, data.SCHEMA))
+
+
+def test_made_up_rows_are_good(spark: SparkSession) -> None:
+    assert broken(spark, ROWS) == []
+
+
+def test_a_row_without_a_label_is_good(spark: SparkSession) -> None:
+    assert broken(spark, ROWS.assign(**{source.LABEL: None})) == []
+$more""")
+
+TEST_RULES = Template("""
+
+@pytest.mark.parametrize(
+    ("column", "value", "rule"),
+    [
+$cases
+    ],
+)
+def test_a_broken_rule_is_named(spark: SparkSession, column: str, value: Any, rule: str) -> None:
+    assert f"{rule}: broken by 50 of 50 rows" in broken(spark, ROWS.assign(**{column: value}))
+""")
+
+
 def problem_files(adopted: Adopted, profile: Profile, root: Path, room: Path, prediction: str) -> dict[str, str]:
     """Return the text of each file but `config.yml`, by its path from `root`. Estimator and metrics stay as they are.
+
+    So do their tests.
 
     Args:
         room: the folder `problem`, from `root`.
@@ -230,9 +271,10 @@ def problem_files(adopted: Adopted, profile: Profile, root: Path, room: Path, pr
         TESTS / "test_features.py": TEST_FEATURES.substitute(package=package, more=hour),
         TESTS / "test_sample.py": TEST_SAMPLE.substitute(package=package, labels=_label_test(adopted, profile)),
     }
-    of_metrics = root / TESTS / "test_metrics.py"
-    if of_metrics.exists() and not adopted.classes:  # other classes need other examples
-        files[TESTS / "test_metrics.py"] = renamed(of_metrics.read_text(encoding="utf-8"), prediction, names[0])
+    files[TESTS / "test_source.py"] = test_source(adopted, profile, package)
+    for path in (TESTS / "test_metrics.py", TESTS / "test_model.py"):
+        if (root / path).exists():
+            files[path] = renamed(without((root / path).read_text(encoding="utf-8"), SAMPLE_TEST), prediction, names[0])
     return {path.as_posix(): text for path, text in files.items()} | _rooms(root, adopted, profile, names)
 
 
@@ -290,11 +332,9 @@ def _rules(adopted: Adopted, profile: Profile) -> dict[str, str]:
         if not column.nulls:
             found[f"{column.name} is never null"] = f"`{column.name}` IS NOT NULL"
     for number in profile.numbers:
-        name = f"`{number.name}`"
-        or_null = f"{name} IS NULL OR " if number.nulls else ""
         if number.type != "boolean":
-            low, high = _beyond(number.low, -1), _beyond(number.high, 1)
-            found[f"{number.name} lies between {low} and {high}"] = f"{or_null}{name} BETWEEN {low} AND {high}"
+            sentence, sql = _range(number)
+            found[sentence] = sql
     for category in profile.categories:
         values = list(category.shares)
         if category.complete and not any(re.search(r"['\"\\\\]", value) for value in values):
@@ -308,6 +348,36 @@ def _rules(adopted: Adopted, profile: Profile) -> dict[str, str]:
     elif profile.label_quantiles and len(profile.label_quantiles) == 1 and "int" in adopted.types[adopted.roles.label]:
         found[f"{adopted.roles.label} is 0, 1 or not yet known"] = f"{label} IS NULL OR {label} IN (0, 1)"
     return {sentence: sql for sentence, sql in found.items() if len(sentence) + len(sql) + 10 <= WIDTH}
+
+
+def test_source(adopted: Adopted, profile: Profile, package: str) -> str:
+    """Return test_source.py, which breaks one rule of each sort that there is."""
+    label, rules = adopted.roles.label, _rules(adopted, profile)
+    sorts: list[list[tuple[str, Any, str]]] = [  # column, value that breaks the rule, rule
+        [(column.name, None, f"{column.name} is never null") for column in profile.columns],
+        [
+            (number.name, _beyond(number.high, 1) + 1, _range(number)[0])
+            for number in profile.numbers
+            if number.type in ("int", "bigint", "float", "double")
+        ],
+        [(category.name, "?", f"{category.name} is a known value") for category in profile.categories],
+        [(label, 2, f"{label} is 0, 1 or not yet known"), (label, "?", f"{label} is a known class, or not yet known")],
+    ]
+    cases = [case for sort in sorts for case in [each for each in sort if each[2] in rules][:1]]
+    listed = "\n".join(f"        {case!r}," for case in cases)
+    return TEST_SOURCE.substitute(
+        package=package,
+        typing="from typing import Any\n" if cases else "",
+        pytest="import pytest" if cases else "",
+        more=TEST_RULES.substitute(cases=listed) if cases else "",
+    )
+
+
+def _range(number: Number) -> tuple[str, str]:
+    """Return the rule that bounds a number."""
+    name, low, high = f"`{number.name}`", _beyond(number.low, -1), _beyond(number.high, 1)
+    or_null = f"{name} IS NULL OR " if number.nulls else ""
+    return f"{number.name} lies between {low} and {high}", f"{or_null}{name} BETWEEN {low} AND {high}"
 
 
 def _beyond(value: float, direction: int) -> int | float:
@@ -402,6 +472,16 @@ def _defines(node: ast.stmt, name: str) -> bool:
         case ast.Assign(targets=[ast.Name(id=found)]) | ast.AnnAssign(target=ast.Name(id=found)):
             return found == name
     return False
+
+
+def without(text: str, function: str) -> str:
+    """Return the module `text` without a function, if it has it."""
+    node = next((node for node in ast.parse(text).body if _defines(node, function)), None)
+    if node is None:
+        return text
+    lines = text.splitlines()
+    del lines[node.lineno - 1 : node.end_lineno]
+    return "\n".join(lines) + "\n"
 
 
 def renamed(text: str, old: str, new: str) -> str:

@@ -52,7 +52,7 @@ class Environment:
         return registry.signed_in()
 
     def deployed_commit(self) -> str:
-        """Return the git commit of the code that runs here, `-` for who cannot see the deployment."""
+        """Return the git commit of the code that runs here, `-` for whoever cannot see the deployment."""
         from databricks.sdk import WorkspaceClient
 
         if "id" not in self.resources["jobs"]["inference"]:
@@ -84,7 +84,7 @@ def deployed(name: str) -> Environment:
     """Return the environment `name` with the names that its resources have in its workspace."""
     summary = json.loads(databricks("bundle", "summary", "--target", name, "--output", "json"))
     resources, host = summary["resources"], summary["workspace"]["host"]
-    # Only who deployed finds the deployment. Everybody else knows the model by its name.
+    # Only whoever deployed finds the deployment. Everybody else knows the model by its name.
     model, schema = resources["registered_models"]["model"], resources["schemas"]["schema"]
     model.setdefault("id", f"{schema['catalog_name']}.{schema['name']}.{model['name']}")
     return Environment(name, resources, host)
@@ -176,7 +176,7 @@ def parse_arguments(arguments: list[str] | None, prog: str) -> Namespace:
         command.add_argument("--target", choices=TARGETS, required=True)
         command.add_argument("--reason", type=short_enough, default="not given", help="recorded on the version")
         command.add_argument("--by", type=short_enough, default="", help="who decides, if not whoever is signed in")
-    back.add_argument("--take-over", action="store_true", help="go ahead of a release or rollback that was cut off")
+    back.add_argument("--take-over", action="store_true", help="go ahead although a release or rollback was cut off")
     found = parser.parse_args(arguments)
     return found
 

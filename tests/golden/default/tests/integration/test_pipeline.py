@@ -207,7 +207,7 @@ def test_a_model_learns_only_from_what_its_deployment_says(pipeline: Pipeline) -
     """Whoever starts the job may hand it other names, and the model would carry the approval of the code."""
     before = pipeline.aliases()
     elsewhere = replace(pipeline, schema=f"{pipeline.schema}_of_somebody")
-    with pytest.raises(ValueError, match=f"does not lie in {elsewhere.schema}: start the job with the names of its"):
+    with pytest.raises(ValueError, match=f"is not in {elsewhere.schema}: start the job with the names of its"):
         pipeline.train(schema=elsewhere.schema)
     comment = f"Model of a project; source table {pipeline.source_table}"
     pipeline.client.update_registered_model(pipeline.model, description=comment)

@@ -28,7 +28,7 @@ def test_the_packaged_configuration_is_valid() -> None:
     ("section", "settings", "message"),
     [
         ("gate", {"minimum": {METRIC: "high"}}, f"gate.minimum.{METRIC}: Input should be a valid number"),
-        ("gate", {"minimum": {"luck": 0.9}}, "gate.minimum: luck is not measured, one of "),
+        ("gate", {"minimum": {"luck": 0.9}}, "gate.minimum: luck is not measured: use one of "),
         ("gate", {"max_regression": {"milliseconds_per_1000_rows": 1}}, "gate.max_regression: .* is not compared"),
         ("gate", {"min_labels": {"rows": 0}}, "gate.min_labels.rows: Input should be greater than or equal to 1"),
         ("training", {"max_rows": 0}, "training.max_rows: Input should be greater than or equal to 1"),

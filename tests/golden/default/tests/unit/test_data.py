@@ -164,7 +164,8 @@ def test_split_refuses_an_empty_part(spark: SparkSession, monkeypatch: pytest.Mo
 def part(spark: SparkSession, rows: int) -> data.Part:
     """Return rows of which each entity has five, among them one with fifty."""
     entities = ["big"] * 50 + [f"e{number // 5}" for number in range(rows - 50)]
-    numbered = pd.DataFrame({source.KEY: [f"k{number:05d}" for number in range(rows)], data.UNIT: entities})
+    # Without an entity, a row is its own unit: then its key counts.
+    numbered = pd.DataFrame({data.UNIT: entities} | {source.KEY: [f"k{number:05d}" for number in range(rows)]})
     if source.TIME:
         numbered[source.TIME] = NOON + pd.to_timedelta(range(rows, 0, -1), unit="s")
     return data.Part(spark.createDataFrame(numbered), rows)
@@ -191,5 +192,5 @@ def test_what_is_taken_comes_in_the_order_of_its_time(spark: SparkSession) -> No
 
 
 def test_a_limit_that_no_part_fits_into_is_refused(spark: SparkSession) -> None:
-    with pytest.raises(ValueError, match=r"max_rows in problem/config\.yml is 999, too little of 1000 rows"):
+    with pytest.raises(ValueError, match=r"max_rows in problem/config\.yml is 999, too few of 1000 rows"):
         data.Part(part(spark, 1000).frame.withColumn("all", F.lit("alike")), 1000).take([source.KEY], 999, by="all")

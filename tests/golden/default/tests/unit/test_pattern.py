@@ -218,8 +218,13 @@ def test_a_right_on_the_model_comes_with_the_way_to_it(target: str) -> None:
         assert (principal, "USE_SCHEMA") in granted(target, "schemas"), privilege
 
 
-def test_the_model_of_prod_is_protected() -> None:
-    assert BUNDLES["prod"]["resources"]["registered_models"]["model"]["lifecycle"] == {"prevent_destroy": True}
+@every_target
+def test_no_deployment_deletes_what_lasts(target: str) -> None:
+    """The CLI refuses what `prevent_destroy` forbids, but deletes what has left the bundle files altogether."""
+    for kind, key in (("registered_models", "model"), ("schemas", "schema"), ("experiments", "experiment")):
+        assert key in BUNDLES[target]["resources"][kind], f"{kind}.{key} would be deleted, with all that is in it"
+        lifecycle = BUNDLES[target]["resources"][kind][key].get("lifecycle", {})
+        assert lifecycle.get("prevent_destroy", False) == REVIEWED[target], f"see {kind}.{key} in protected.yml"
 
 
 @every_target

@@ -142,7 +142,7 @@ def test_what_the_gate_has_not_decided_cannot_be_approved(client: MlflowClient, 
 
 def test_no_second_operation_moves_aliases(client: MlflowClient, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "PATIENCE", 0)
-    refused = pytest.raises(registry.RegistryError, match=r"activate_1 moves the aliases of .* --take-over")
+    refused = pytest.raises(registry.RegistryError, match=r"activate_1 has been moving the aliases of .* --take-over")
     with registry.alone(client, model, "activate_1"):
         with refused, registry.alone(client, model, "rollback_1"):
             raise AssertionError("two at once")

@@ -13,7 +13,7 @@ Days = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rows = Annotated[int, Field(ge=1)]
 
-# One machine with a few GB of memory holds so many rows.
+# One machine with a few GB of memory holds this many rows.
 MAX_ROWS = 1_000_000
 
 
@@ -25,14 +25,14 @@ def known_metrics(limits: dict[str, float]) -> dict[str, float]:
     """Refuse a limit of something that nobody measures."""
     known = [*metrics.HIGHER_IS_BETTER, "milliseconds_per_1000_rows"]
     if unknown := sorted(limits.keys() - set(known)):
-        raise ValueError(f"{unknown[0]} is not measured, one of {', '.join(known)} is")
+        raise ValueError(f"{unknown[0]} is not measured: use one of {', '.join(known)}")
     return limits
 
 
 def compared_metrics(limits: dict[str, float]) -> dict[str, float]:
-    """Refuse a comparison by what has no better and worse."""
+    """Refuse a comparison by something that has no better and worse."""
     if unknown := sorted(limits.keys() - metrics.HIGHER_IS_BETTER.keys()):
-        raise ValueError(f"{unknown[0]} is not compared, one of {', '.join(metrics.HIGHER_IS_BETTER)} is")
+        raise ValueError(f"{unknown[0]} is not compared: use one of {', '.join(metrics.HIGHER_IS_BETTER)}")
     return limits
 
 

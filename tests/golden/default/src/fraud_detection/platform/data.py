@@ -136,7 +136,7 @@ class Part:
             totals = accumulate(count for _, count in counts)
             fitting = [number for (number, _), total in zip(counts, totals, strict=True) if total <= most]
             if not fitting:
-                raise ValueError(f"max_rows in problem/config.yml is {most}, too little of {self.rows} rows: raise it.")
+                raise ValueError(f"max_rows in problem/config.yml is {most}, too few of {self.rows} rows: raise it.")
             frame = frame.where(bucket(by) <= fitting[-1])
         taken = frame.orderBy(*reversed(ROW)).select(*columns).toPandas()
         logger.info("took %d of %d rows", len(taken), self.rows)

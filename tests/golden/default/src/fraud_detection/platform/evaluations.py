@@ -1,4 +1,4 @@
-"""The table `evaluations`: what the gate found, where nobody else can write."""
+"""The table `evaluations`: the results of the gate, in a table that nobody else can write."""
 
 from mlflow.entities.model_registry import ModelVersion
 from pyspark.sql import SparkSession

@@ -50,7 +50,7 @@ def explained() -> Iterator[None]:
     """Say what to grant where the registry refuses what is done inside; also a decorator.
 
     Raises:
-        RegistryError: instead of the refusal. Unity Catalog refuses also what does not exist, to who may not see it.
+        RegistryError: instead of the refusal. Unity Catalog also refuses what does not exist.
     """
     try:
         yield
@@ -173,7 +173,7 @@ def has_gate_result(version: ModelVersion) -> bool:
 
 
 def evidence(version: ModelVersion, result: Mapping[str, str] | None = None) -> str:
-    """Return what stands for a version and all that its gate found: the SHA-256 of its name, number and gate result.
+    """Return what stands for a version and the results of its gate: the SHA-256 of its name, number and gate result.
 
     Args:
         result: the gate result, from the tags of the version unless it is given.
@@ -207,7 +207,7 @@ def forget_approval(client: MlflowClient, version: ModelVersion) -> None:
 
 
 def approve(client: MlflowClient, version: ModelVersion, by: str, reason: str) -> None:
-    """Record on `version` who approved what its gate found, when and why, and who was signed in while recording it.
+    """Record on `version` who approved the results of its gate, when and why, and who was signed in while recording it.
 
     Raises:
         RegistryError: if there is nothing to approve yet.
@@ -232,7 +232,7 @@ def alone(client: MlflowClient, model: str, operation: str, take_over: bool = Fa
 
     The registry cannot compare and set, so each operation announces itself by a tag of the model before it looks for
     others: of two that begin at once at least one sees the other, and makes way. One whose process dies leaves its tag
-    behind, because nobody else knows how far it came. The same operation goes on from there.
+    behind, because nobody else knows how far it got. The same operation goes on from there.
 
     Args:
         operation: its name, such as `activate_3`.
@@ -267,8 +267,8 @@ def announce(client: MlflowClient, model: str, own: str, take_over: bool) -> lis
         client.delete_registered_model_tag(model, own)
         if time.monotonic() >= deadline:
             raise RegistryError(
-                f"{alive[0].removeprefix(CHANGING)} moves the aliases of {model} since {tags[alive[0]]}. Wait for its "
-                "end; if it was cut off, start it again. A rollback goes ahead of what was cut off with --take-over."
+                f"{alive[0].removeprefix(CHANGING)} has been moving the aliases of {model} since {tags[alive[0]]}. "
+                "Wait until it ends, or start it again if it was cut off. A rollback goes ahead with --take-over."
             )
         time.sleep(random.uniform(0.5, 2))  # of two that make way for each other, one is back first
 

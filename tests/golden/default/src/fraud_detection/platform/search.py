@@ -3,21 +3,23 @@
 from typing import Any
 
 import mlflow
+import numpy as np
 import pandas as pd
 
 from ..problem import metrics, source
 from ..problem.model import PARAMETERS, fit, suggest
+from .data import UNIT
 from .evaluate import predicted
 
 
 def best_parameters(training: pd.DataFrame, trials: int) -> dict[str, Any]:
     """Return the parameters that did best in `trials` trials: PARAMETERS, then what `suggest` makes of them.
 
-    They are compared by the main metric on a fifth of `training`, the newest rows or random ones of a snapshot, so that
-    the holdout stays unseen. Each trial is a child of the active MLflow run.
+    They are compared by the main metric on a fifth of `training`, so that the holdout stays unseen. Each trial is a
+    child of the active MLflow run.
 
     Args:
-        training: FEATURES and LABEL, the oldest rows first.
+        training: FEATURES, LABEL and UNIT, the oldest rows first.
 
     Raises:
         ModuleNotFoundError: if Optuna, which chooses them, is not installed.
@@ -28,8 +30,8 @@ def best_parameters(training: pd.DataFrame, trials: int) -> dict[str, Any]:
         raise ModuleNotFoundError("training.trials in problem/config.yml needs Optuna: uv add optuna") from None
 
     (main_metric, higher_is_better), *_ = metrics.HIGHER_IS_BETTER.items()
-    later = training.tail(len(training) // 5) if source.TIME else training.sample(frac=0.2, random_state=7)
-    earlier = training.drop(later.index)
+    judging = judges(training)
+    earlier, later = training[~judging], training[judging]
     tried: list[dict[str, Any]] = []
 
     def objective(trial: optuna.Trial) -> float:
@@ -47,3 +49,10 @@ def best_parameters(training: pd.DataFrame, trials: int) -> dict[str, Any]:
     study.enqueue_trial(PARAMETERS)  # what is not found better than these is not taken
     study.optimize(objective, n_trials=trials)
     return tried[study.best_trial.number]
+
+
+def judges(training: pd.DataFrame) -> pd.Series:
+    """Return which rows are the fifth that trials are judged on: the newest, or whole entities of a snapshot."""
+    if source.TIME:
+        return pd.Series(np.arange(len(training)) >= len(training) * 4 // 5, training.index)
+    return training[UNIT].isin(training[UNIT].drop_duplicates().sample(frac=0.2, random_state=7))

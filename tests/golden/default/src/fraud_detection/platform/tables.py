@@ -14,7 +14,7 @@ def spark_session() -> SparkSession:
 def quote(name: str) -> str:
     """Return `catalog.schema.table` with each part in backticks, as SQL wants names that hold dashes.
 
-    A backtick in a name is doubled, so that the name does not end there and go on as SQL.
+    A backtick in a name is doubled, so that nothing after it is read as SQL.
     """
     return ".".join("`" + part.replace("`", "``") + "`" for part in name.split("."))
 

@@ -1,4 +1,4 @@
-"""How good predictions are: the same numbers in training, at the gate, and in monitoring."""
+"""How good predictions are: the same metrics in training, at the gate, and in monitoring."""
 
 from collections.abc import Callable
 

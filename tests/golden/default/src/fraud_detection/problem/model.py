@@ -37,7 +37,7 @@ PREDICTION_RULES = {"fraud_score is a probability": "fraud_score BETWEEN 0 AND 1
 def fit(training: pd.DataFrame, parameters: dict[str, Any]) -> Pipeline:
     """Return the estimator, fitted on the rows of `training` (FEATURES and LABEL).
 
-    Here is the place for weights: of rows (`histgradientboostingclassifier__sample_weight` of `fit`), or of classes
+    This is the place for weights: of rows (`histgradientboostingclassifier__sample_weight` of `fit`), or of classes
     (`class_weight` of the estimator), which then scores no probabilities any more.
     """
     encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)

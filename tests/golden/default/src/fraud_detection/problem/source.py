@@ -13,7 +13,7 @@ COLUMNS = {
     "label_time": "timestamp",
 }
 
-# What the workflow must know of the columns. Where your table has no such column, say None.
+# What the workflow must know of the columns. Where your table has no such column, write None.
 KEY = "transaction_id"  # names one row
 ENTITY: str | None = "card_id"  # its rows stay together when a part is taken; None: rows are taken one by one
 TIME: str | None = "event_time"  # when it happened, in UTC; None: the table is a snapshot, scored as a whole

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 def scorer(model: PyFuncModel) -> Callable[[Column], Column]:
     """Return the Spark function that gives a struct of PREDICTION for a struct of FEATURES.
 
-    The pickled model travels inside the function. So workers fetch nothing, which is what serverless compute fails at.
+    The pickled model travels inside the function. So workers fetch nothing, which would fail on serverless compute.
     Each task unpickles it once, then scores batch after batch. `predict` of MLflow holds them against the signature.
     """
     cloudpickle.register_pickle_by_value(problem_model)  # workers may not have this package

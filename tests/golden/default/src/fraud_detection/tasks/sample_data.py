@@ -1,4 +1,4 @@
-"""Task `sample_data`: fills the source table with made-up rows, for as long as your own data is not there."""
+"""Task `sample_data`: fills the source table with made-up rows, until your own data is there."""
 
 import logging
 import zlib
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def sample_data(source_table: str, run_date: date, days: int, rows_per_day: int, drift: bool) -> None:
-    """Fill `source_table` up to the day before `run_date`: `days` days if it is new, else the days that it lacks.
+    """Fill `source_table` up to the day before `run_date`: `days` days if it is new, otherwise the days that it lacks.
 
     A snapshot, which has no days, is made once. A table that holds anything but made-up rows is left as it is.
     """

@@ -33,6 +33,7 @@ from ..problem.source import LABEL
 logger = logging.getLogger(__name__)
 
 # Where the problem has it, it gets all labelled rows, in Spark; the rest is measured on what one machine holds.
+# It returns None where this Spark cannot fit.
 FIT_DISTRIBUTED: Callable[[DataFrame, dict[str, Any]], Any] | None = getattr(problem_model, "fit_distributed", None)
 
 
@@ -45,7 +46,7 @@ def check_names(client: MlflowClient, source_table: str, schema: str, model: str
         ValueError: names what does not fit.
     """
     if model.rpartition(".")[0] != schema:
-        raise ValueError(f"{model} does not lie in {schema}: start the job with the names of its deployment.")
+        raise ValueError(f"{model} is not in {schema}: start the job with the names of its deployment.")
     try:
         comment = client.get_registered_model(model).description or ""
     except MlflowException as error:
@@ -88,7 +89,8 @@ def train(
     rows = data.labelled(spark, source_table, features_table, start, run_date, training_fraction)
     known, newest = data.split(rows)
     config = load_config()
-    training = known.take(["event_date", *FEATURES, LABEL], config.training.max_rows)
+    columns = dict.fromkeys(["event_date", data.UNIT, *FEATURES, LABEL])  # the entity may be a feature
+    training = known.take([*columns], config.training.max_rows)
     holdout = newest.take([*FEATURES, LABEL], config.gate.max_rows)
     if training[LABEL].nunique() < 2:
         raise ValueError(f"All {len(training)} training rows have one label: raise days or training_fraction.")
@@ -104,7 +106,7 @@ def train(
             "features_table_version": tables.version(spark, features_table),
             "training_start": training["event_date"].min(),
             "training_end": training["event_date"].max(),
-            "training_rows": known.rows if FIT_DISTRIBUTED else len(training),
+            "training_rows": len(training),
             "labelled_rows": known.rows,
             "training_fraction": training_fraction,
             "training_date": run_date,
@@ -114,10 +116,14 @@ def train(
         parameters = search.best_parameters(training, trials) if trials else PARAMETERS
         mlflow.log_params(parameters)
 
-        if FIT_DISTRIBUTED:
-            estimator = FIT_DISTRIBUTED(known.frame.select(*FEATURES, LABEL), parameters)
-        else:
+        estimator = FIT_DISTRIBUTED(known.frame.select(*FEATURES, LABEL), parameters) if FIT_DISTRIBUTED else None
+        if estimator is None:
             estimator = fit(training, parameters)
+            logger.info("fitted on one machine, on %d of %d rows", len(training), known.rows)
+        else:
+            lineage["training_rows"] = known.rows
+            mlflow.set_tag("training_rows", known.rows)
+            logger.info("fitted by Spark on all %d rows", known.rows)
         predict = getattr(estimator, PREDICT)
         measured = evaluate(predict, holdout)
         mlflow.log_metrics(measured)
