@@ -54,6 +54,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tell the helpers which folder the processes of this test run share."""
     own = tmp_path_factory.getbasetemp()
     SHARED["folder"] = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    # One for all projects of this process: mypy takes 16 s of processor time without what it knows of packages.
+    os.environ["MYPY_CACHE_DIR"] = str(own / "mypy")
 
 
 @pytest.fixture(scope="session")

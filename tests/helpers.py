@@ -137,9 +137,7 @@ def clean_environment(**variables: str) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not ours.fullmatch(name)}
     patient = {"UV_HTTP_TIMEOUT": "180", "UV_HTTP_RETRIES": "10"}  # several projects ask the registry at once
     one_thread = {"OMP_NUM_THREADS": "1"}  # of scikit-learn: more would only wait for each other on small data
-    # One for all projects of this process: mypy takes 16 s of processor time without what it knows of packages.
-    cache = {"MYPY_CACHE_DIR": str(SHARED["folder"] / f"mypy-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}")}
-    return patient | inherited | one_thread | cache | {"UV_PYTHON_DOWNLOADS": "never"} | variables
+    return patient | inherited | one_thread | {"UV_PYTHON_DOWNLOADS": "never"} | variables
 
 
 def need(*programs: str, unix: str = "") -> None:
