@@ -31,11 +31,11 @@ def top_of(folder: Path) -> Path:
     return Path(found.stdout.strip())
 
 
-def copies(project: Path, slug: str) -> dict[str, bytes]:
-    """Return what belongs to the top of the repository, by its path there."""
+def copies(project: Path, slug: str) -> dict[str, Path]:
+    """Return the files of a project that belong to the top of the repository, by their path there."""
     found = {copy: project / path for path, copy in SHARED.items()}
     found |= {f"{WORKFLOWS.as_posix()}/{slug}-{path.name}": path for path in (project / WORKFLOWS).glob("*.yml")}
-    return {copy: path.read_bytes() for copy, path in found.items() if path.is_file()}
+    return {copy: path for copy, path in found.items() if path.is_file()}
 
 
 def put(project: Path) -> list[str]:
@@ -53,11 +53,11 @@ def put(project: Path) -> list[str]:
             f"{project.resolve()} was made for a repository of its own. To move it into a folder of another one, type "
             "first: ml-template update --answer projects_folder=<folder>"
         )
-    path = (Path(folder) / slug).as_posix()
-    if (top / path).resolve() != project.resolve():
-        raise click.ClickException(f"{project.resolve()} was made for the folder {path} of {top}. Move it there.")
+    place = (Path(folder) / slug).as_posix()
+    if (top / place).resolve() != project.resolve():
+        raise click.ClickException(f"{project.resolve()} was made for the folder {place} of {top}. Move it there.")
     wanted = copies(project, slug)
-    mine = f"working-directory: {path}\n".encode()
+    mine = f"working-directory: {place}\n".encode()
     changed = [
         other.relative_to(top).as_posix()
         for other in (top / WORKFLOWS).glob(f"{slug}-*.yml")
@@ -65,7 +65,8 @@ def put(project: Path) -> list[str]:
     ]
     for copy in changed:
         (top / copy).unlink()
-    for copy, content in wanted.items():
+    for copy, path in wanted.items():
+        content = path.read_bytes()
         if not (top / copy).is_file() or (top / copy).read_bytes() != content:
             (top / copy).parent.mkdir(parents=True, exist_ok=True)
             (top / copy).write_bytes(content)

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from . import describe
+from .place import WORKFLOWS, copies
 from .render import RECORD, Record, clone, git, render, resolve
 
 NEEDS = (2, 38)  # of git: `merge-tree --write-tree`
@@ -298,7 +299,8 @@ def propose(
         title = describe.title(record, now)
         description = describe.update(template, record, now, merged, stat(top, ours, merged.tree), lock, tests)
         message = f"{title}\n\n{description}"
-        tree = placed(top, prefix, merged.tree)
+        shared = now.answers.get("projects_folder") and not merged.conflicts
+        tree = placed(top, prefix, ours, merged.tree, now.answers["project_slug"] if shared else None)
         commit = git(top, "commit-tree", tree, "-p", "HEAD", "-F", "-", input=message, check=True).stdout.strip()
         git(top, "update-ref", f"refs/heads/{branch}", commit, "0" * len(commit), check=True)
     return Proposal(branch, title, description, merged.conflicts, tests.passed if tests else None)
@@ -341,13 +343,25 @@ def branch_name(template: Path, before: Record, now: Record, prefix: str) -> str
     return f"template-update-{folder}{now.version or 'to'}" + ("" if f"v{now.version}" in tagged else f"-{commit[:8]}")
 
 
-def placed(top: Path, prefix: str, tree: str) -> str:
-    """Return the tree of the whole repository with that of the project in its folder."""
+def placed(top: Path, prefix: str, ours: str, tree: str, slug: str | None) -> str:
+    """Return the tree of the whole repository with that of the project in its folder.
+
+    Args:
+        ours: the tree that the project had.
+        slug: of a project whose pipelines have copies at the top, None if it has none.
+    """
     if not prefix:
         return tree
     with index(top, "HEAD") as files:
         files.git("rm", "-r", "--quiet", "--cached", "--", prefix)
         files.git("read-tree", f"--prefix={prefix}", tree)
+        if slug:
+            with checked_out(top, ours) as before, checked_out(top, tree) as after:
+                old, new = copies(before, slug), copies(after, slug)
+                # Files that all projects of the repository share stay.
+                files.remove([path for path in old.keys() - new.keys() if path.startswith(WORKFLOWS.as_posix())])
+                for path, content in new.items():
+                    files.add(path, content)
         return files.write()
 
 

@@ -19,6 +19,8 @@ from stand_in import normal
 
 from ml_template.__main__ import main
 from ml_template.place import put
+from ml_template.render import git
+from ml_template.update import placed
 
 PROJECTS = ("fraud", "fraud-v2")  # one name begins with the other
 
@@ -94,6 +96,29 @@ def test_placing_again_changes_nothing_and_removes_what_is_gone(on_github: Path,
     result = CliRunner().invoke(main, ["place", str(copy / "projects" / "fraud")])
     assert result.output == ".github/workflows/fraud-operate.yml\n"
     assert before.keys() - files(copy / ".github").keys() == {"workflows/fraud-operate.yml"}
+
+
+def test_an_update_brings_the_copies_along(on_github: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "repository"
+    shutil.copytree(on_github, copy)
+    commit(copy)
+    project = copy / "projects" / "fraud"
+    ours = git(copy, "rev-parse", "HEAD:projects/fraud/").stdout.strip()
+    (project / ".github" / "workflows" / "operate.yml").unlink()
+    (project / ".github" / "workflows" / "release-code.yml").write_text("name: another\n", encoding="utf-8")
+    git(copy, "add", "--all", "projects", check=True)
+    changed = git(copy, "write-tree", "--prefix=projects/fraud/", check=True).stdout.strip()
+    git(copy, "reset", "--quiet", "--hard", check=True)
+
+    whole = placed(copy, "projects/fraud/", ours, changed, "fraud")
+    listed = git(copy, "diff-tree", "-r", "--name-status", "HEAD", whole, check=True).stdout.split()
+    assert dict(zip(listed[1::2], listed[::2], strict=True)) == {
+        ".github/workflows/fraud-operate.yml": "D",
+        ".github/workflows/fraud-release-code.yml": "M",
+        "projects/fraud/.github/workflows/operate.yml": "D",
+        "projects/fraud/.github/workflows/release-code.yml": "M",
+    }
+    assert git(copy, "show", f"{whole}:.github/workflows/fraud-release-code.yml").stdout == "name: another\n"
 
 
 def test_a_project_of_another_place_is_not_placed(on_github: Path, tmp_path: Path) -> None:
