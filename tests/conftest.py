@@ -36,7 +36,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
 # The files whose tests take longest come first, so that no process is left alone with one of them at the end.
 LONGEST = (
     *("test_project", "test_apache_spark", "test_workspaces", "test_problems", "test_adopt"),
-    *("test_product", "test_inference", "test_faults"),
+    *("test_product", "test_inference", "test_faults", "test_distributed"),
 )
 
 
