@@ -240,7 +240,7 @@ MUTATIONS = [
         f"{GITLAB}/.gitlab-ci.yml",
         "when: manual # whoever presses play approves",
         "when: on_success # whoever presses play approves",
-        ("tests/test_releases.py", "-k", "gitlab and without_an_approval"),
+        ("tests/test_gitlab.py", "-k", "deployments_have_their_own_identity_and_wait_for_each_other"),
     ),
     Mutation(
         "whoever starts a release approves it on Azure",
