@@ -214,6 +214,9 @@ def test_from_nothing_to_a_clean_plan(ci: str, make: Callable[..., Project]) -> 
     assert not project.plan()
     project.apply()
     assert project.services.changes == made, "applied again, nothing is written"
+    # A token says for whom it was made. Azure DevOps makes all of its tokens for one audience.
+    audience = "api://AzureADTokenExchange" if ci == "azure-devops" else ACCOUNT
+    assert {tuple(policy["audiences"]) for policy in policies(project, "prod")} == {(audience,)}
     trusted = [(policy.get("subject_claim", "sub"), policy["subject"]) for policy in policies(project, "prod")]
     assert (
         trusted
