@@ -227,8 +227,8 @@ def of_pyproject(project: Path) -> str:
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[Path]:
-    """Make `folder`, yield it, and let only one process of the test run at a time do what follows.
+def alone(folder: Path) -> Iterator[None]:
+    """Make `folder`, and let only one process of the test run at a time do what follows.
 
     Raises:
         TimeoutError: if that takes another one more than ten minutes.
@@ -244,7 +244,7 @@ def alone(folder: Path) -> Iterator[Path]:
                 raise TimeoutError(f"another process is still busy in {folder}") from None
             time.sleep(0.1)
     try:
-        yield folder
+        yield
     finally:
         busy.rmdir()
 

