@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from conftest import Bake
-from helpers import QUESTIONS, ROOT, TARGETS, every_pattern, load_bundle
-from real_cli import hosts, needs_cli
+from helpers import QUESTIONS, ROOT, TARGETS, commit, every_pattern, load_bundle, lock, need, run, sync
+from real_cli import expected_jobs, hosted_answers, hosts, in_workspace, needs_cli
 from test_cli import Workspace, calm
 
 PAGE = (ROOT / "docs" / "free-edition.md").read_text(encoding="utf-8")
@@ -70,3 +70,28 @@ def test_the_cli_validates_every_target(pattern: str, bake_anew: Bake, tmp_path:
     for target in TARGETS:
         workspace = Workspace(project, target, tmp_path, f"token-{uuid.uuid4().hex}")
         assert f"Target: {target}" in calm(workspace.databricks("bundle", "validate", "--strict"))
+
+
+@pytest.mark.slow
+@needs_cli
+def test_one_person_deploys_all_of_them_side_by_side(bake_anew: Bake, tmp_path: Path) -> None:
+    project = bake_anew(**answers_of_the_page() | hosted_answers())
+    commit(project)
+    lock(project)
+    workspaces = [Workspace(project, target, tmp_path, f"token-of-{project.name}") for target in TARGETS]
+    for workspace in workspaces:
+        calm(workspace.databricks("bundle", "deploy"))
+    for workspace in workspaces:
+        assert "0 to add, 0 to change, 0 to delete" in calm(workspace.databricks("bundle", "plan"))
+    jobs, _ = in_workspace(project.name, workspaces[0].token)
+    assert jobs.keys() == expected_jobs("deploy-code", *TARGETS)
+
+
+@pytest.mark.slow
+def test_environments_that_share_a_catalog_pass_their_own_tests(bake_anew: Bake) -> None:
+    need("uv")
+    # What decides about packages is as in the default project, whose packages other tests have set up as well.
+    project = bake_anew(**answers_of_the_page() | {"cloud": "azure", "ci_provider": "github-actions"})
+    sync(project)
+    result = run("uv", "run", "pytest", "tests/unit/test_pattern.py", "tests/unit/test_access.py", cwd=project)
+    assert result.returncode == 0, result.stdout
