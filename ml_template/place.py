@@ -12,7 +12,10 @@ from .render import Record, git
 
 # Each project that shares a repository has the same ones.
 SHARED = {
+    ".azuredevops/pull_request_template.md": ".azuredevops/pull_request_template.md",
     ".github/dependabot.yml": ".github/dependabot.yml",
+    ".github/pull_request_template.md": ".github/pull_request_template.md",
+    ".gitlab/merge_request_templates/Default.md": ".gitlab/merge_request_templates/Default.md",
     ".gitlab/repository.yml": ".gitlab-ci.yml",
     "renovate.json": "renovate.json",
 }

@@ -98,6 +98,12 @@ def test_placing_again_changes_nothing_and_removes_what_is_gone(on_github: Path,
     assert before.keys() - files(copy / ".github").keys() == {"workflows/fraud-operate.yml"}
 
 
+def test_each_provider_finds_what_reviewers_are_asked(on_github: Path, on_gitlab: Path, in_azure: Path) -> None:
+    assert (on_github / ".github" / "pull_request_template.md").is_file()
+    assert (on_gitlab / ".gitlab" / "merge_request_templates" / "Default.md").is_file()
+    assert (in_azure / ".azuredevops" / "pull_request_template.md").is_file()
+
+
 def test_an_update_brings_the_copies_along(on_github: Path, tmp_path: Path) -> None:
     copy = tmp_path / "repository"
     shutil.copytree(on_github, copy)

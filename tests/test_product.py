@@ -30,10 +30,11 @@ FILES = {
         azure-pipelines/propose.sh azure-pipelines/pull-request.yml azure-pipelines/release-code.yml
         azure-pipelines/requirements.txt azure-pipelines/template-update.yml
         azure-pipelines/steps/build.yml azure-pipelines/steps/set-up.yml azure-pipelines/steps/wheel.yml renovate.json
+        .azuredevops/pull_request_template.md
     """,
     ("ci_provider", "gitlab-ci"): """
         .gitlab-ci.yml .gitlab/approver.py .gitlab/install-databricks-cli.sh .gitlab/release-code.yml
-        .gitlab/requirements.txt .gitlab/template-update.yml renovate.json
+        .gitlab/requirements.txt .gitlab/template-update.yml .gitlab/merge_request_templates/Default.md renovate.json
     """,
     ("ci_provider", "none"): "release.py",
     ("deployment_pattern", "deploy-model"): "docs/large-network.md",
