@@ -1,6 +1,6 @@
 """The commands of this repository, on every system: sets up .venv, then runs one of them.
 
-    python tasks.py demo|test|test-fast|lint|benchmark|render|golden|release
+    python tasks.py demo|test|test-fast|lint|benchmark|render|examples|site|golden|fork|release
 
 Needs Python 3.11 or newer and nothing else. The Makefile calls this file.
 """
@@ -84,8 +84,8 @@ def test_fast(*arguments: str) -> None:
     test("-m", "not slow", *(str(Path("tests", f"{name}.py")) for name in FAST), *arguments)
 
 
-def render(*answers: str) -> Path:
-    """Render a project into build/, which is emptied first, and return its folder.
+def render(*answers: str, into: Path | None = None) -> Path:
+    """Render a project into a folder, build/ by default, which is emptied first, and return that of the project.
 
     Answers come as `question=answer` and, for the render workflow, as a JSON object in the variable ANSWERS. Empty ones
     take the default: that of organisation.yml, if this repository has one, or else that of the template.
@@ -93,9 +93,10 @@ def render(*answers: str) -> Path:
     given = json.loads(os.environ.get("ANSWERS", "{}"))
     answers += tuple(f"{question}={answer}" for question, answer in given.items() if answer not in ("", FORM_DEFAULT))
     config = ("--config-file", ORGANISATION) if ORGANISATION.exists() else ()
-    shutil.rmtree(BUILD, ignore_errors=True)
-    run("cookiecutter", ROOT, "--no-input", *config, "--output-dir", BUILD, *answers)
-    (project,) = BUILD.iterdir()
+    into = into or BUILD
+    shutil.rmtree(into, ignore_errors=True)
+    run("cookiecutter", ROOT, "--no-input", *config, "--output-dir", into, *answers)
+    (project,) = into.iterdir()
     return project
 
 
@@ -106,14 +107,63 @@ def demo(*answers: str) -> None:
     run("uv", "run", "python", "-m", "local", "lifecycle", cwd=project)
 
 
+def examples() -> None:
+    """Render a project with each pattern into build/examples, with a page that leads to them."""
+    folder, links = BUILD / "examples", ""
+    for pattern in json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))["deployment_pattern"]:
+        project = render(f"deployment_pattern={pattern}", into=folder / pattern)
+        links += f"- [{pattern}]({project.relative_to(folder).as_posix()})\n"
+    page = f"# Examples\n\nA project with each pattern, as [the template]({repository()}) renders it:\n\n{links}"
+    (folder / "README.md").write_text(page, encoding="utf-8", newline="\n")
+
+
+def site() -> None:
+    """Write the documentation as a site into build/site."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
+    packages = [argument for package in groups["site"] for argument in ("--with", package)]
+    run("uv", "run", "--no-project", *packages, "mkdocs", "build", "--quiet", "--strict")
+
+
 def benchmark() -> None:
     for script in ("render.py", "lifecycle.py", "scoring.py", "fleet.py"):
         run(PYTHON, Path("benchmarks", script))
 
 
 def golden() -> None:
-    """Write tests/golden anew: what the template gives, to be read in a review."""
+    """Write tests/golden and docs/questions.md anew: what the template gives, to be read in a review."""
     run(PYTHON, Path("tests", "golden_tree.py"))
+    run(PYTHON, Path("tests", "questions_page.py"))
+
+
+def repository() -> str:
+    """Return the address of this repository, which stands in pyproject.toml and is repeated in what names it."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return settings["project"]["urls"]["Repository"]
+
+
+def fork(address: str = "") -> None:
+    """Write `address`, where people find this repository, into every file that names it.
+
+    Raises:
+        SystemExit: if it is no address of a repository, or there is no git to find the files.
+    """
+    after = address.removesuffix("/").removesuffix(".git")
+    if not re.fullmatch(r"https://[\w.:-]+(/[\w.~%-]+)+", after):
+        sys.exit(
+            f"{address or 'Nothing'} is no address of a repository. Type the one that people clone: "
+            "python tasks.py fork https://github.com/acme/databricks-ml"
+        )
+    before = repository()
+    command = ["git", "grep", "--null", "--files-with-matches", "--fixed-strings", before]
+    found = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+    if found.returncode:
+        sys.exit("This is no clone of the repository. Clone it with git, and type the command there.")
+    for name in found.stdout.split("\0")[:-1]:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        # A longer name is another repository.
+        text = re.sub(rf"{re.escape(before)}(?![\w-])", lambda _: after, text)
+        (ROOT / name).write_text(text, encoding="utf-8", newline="\n")
+        print(name)
 
 
 # What says what is new, and what to write there.
@@ -154,7 +204,8 @@ def parts(version: str) -> list[int]:
 
 
 TASKS = {
-    task.__name__.replace("_", "-"): task for task in (demo, test, test_fast, lint, benchmark, render, golden, release)
+    task.__name__.replace("_", "-"): task
+    for task in (demo, test, test_fast, lint, benchmark, render, examples, site, golden, fork, release)
 }
 
 
