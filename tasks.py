@@ -29,13 +29,13 @@ SCRIPTS = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = SCRIPTS / ("python.exe" if os.name == "nt" else "python")
 
 
-def run(*command: str | Path, cwd: Path = ROOT) -> None:
-    """Run `command` with the programs of .venv first on the PATH.
+def run(*command: str | Path, cwd: Path = ROOT, **variables: str) -> None:
+    """Run `command` with the programs of .venv first on the PATH, and with these variables.
 
     Raises:
         SystemExit: with the code of the command if it fails.
     """
-    environment = os.environ | {"PATH": os.pathsep.join([str(SCRIPTS), os.environ.get("PATH", "")])}
+    environment = os.environ | {"PATH": os.pathsep.join([str(SCRIPTS), os.environ.get("PATH", "")])} | variables
     environment.pop("VIRTUAL_ENV", None)
     if sys.version_info < (3, 13):  # fits the rendered projects, so uv need not look for or download another one
         environment = {"UV_PYTHON": sys.executable, "UV_PYTHON_DOWNLOADS": "never"} | environment
@@ -84,8 +84,8 @@ def test_fast(*arguments: str) -> None:
     test("-m", "not slow", *(str(Path("tests", f"{name}.py")) for name in FAST), *arguments)
 
 
-def render(*answers: str, into: Path | None = None) -> Path:
-    """Render a project into a folder, build/ by default, which is emptied first, and return that of the project.
+def render(*answers: str) -> Path:
+    """Render a project into build/, which is emptied first, and return its folder.
 
     Answers come as `question=answer` and, for the render workflow, as a JSON object in the variable ANSWERS. Empty ones
     take the default: that of organisation.yml, if this repository has one, or else that of the template.
@@ -93,10 +93,9 @@ def render(*answers: str, into: Path | None = None) -> Path:
     given = json.loads(os.environ.get("ANSWERS", "{}"))
     answers += tuple(f"{question}={answer}" for question, answer in given.items() if answer not in ("", FORM_DEFAULT))
     config = ("--config-file", ORGANISATION) if ORGANISATION.exists() else ()
-    into = into or BUILD
-    shutil.rmtree(into, ignore_errors=True)
-    run("cookiecutter", ROOT, "--no-input", *config, "--output-dir", into, *answers)
-    (project,) = into.iterdir()
+    shutil.rmtree(BUILD, ignore_errors=True)
+    run("cookiecutter", ROOT, "--no-input", *config, "--output-dir", BUILD, *answers)
+    (project,) = BUILD.iterdir()
     return project
 
 
@@ -110,8 +109,11 @@ def demo(*answers: str) -> None:
 def examples() -> None:
     """Render a project with each pattern into build/examples, with a page that leads to them."""
     folder, links = BUILD / "examples", ""
+    shutil.rmtree(folder, ignore_errors=True)
     for pattern in json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))["deployment_pattern"]:
-        project = render(f"deployment_pattern={pattern}", into=folder / pattern)
+        options = ("--no-input", "--default-config", "--output-dir", folder / pattern)  # nobody's own defaults
+        run("cookiecutter", ROOT, *options, f"deployment_pattern={pattern}")
+        (project,) = (folder / pattern).iterdir()
         links += f"- [{pattern}]({project.relative_to(folder).as_posix()})\n"
     page = f"# Examples\n\nA project with each pattern, as [the template]({repository()}) renders it:\n\n{links}"
     (folder / "README.md").write_text(page, encoding="utf-8", newline="\n")
@@ -121,7 +123,8 @@ def site() -> None:
     """Write the documentation as a site into build/site."""
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
     packages = [argument for package in groups["site"] for argument in ("--with", package)]
-    run("uv", "run", "--no-project", *packages, "mkdocs", "build", "--quiet", "--strict")
+    # The notice is about the end of the theme, which pyproject.toml tells.
+    run("uv", "run", "--no-project", *packages, "mkdocs", "build", "--quiet", "--strict", NO_MKDOCS_2_WARNING="1")
 
 
 def benchmark() -> None:

@@ -19,7 +19,8 @@ TABLES = re.compile(r"(?<=<!-- From cookiecutter.json: python tasks.py golden --
 
 def explained(page: str) -> dict[str, str]:
     """Return the last column of the first table, by question."""
-    return dict(re.findall(r"^\| `(\w+)` \|.*\| (.+) \|$", page, re.MULTILINE))
+    table = page.partition("\n## ")[0]
+    return dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", table, re.MULTILINE))
 
 
 def written(page: str) -> str:

@@ -1,5 +1,6 @@
 """The documentation of the template: its address, its pages, and what they repeat from elsewhere."""
 
+import ast
 import json
 import re
 import shutil
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 import questions_page
 import yaml
+from conftest import Bake
 from helpers import CHOICES, COOKIECUTTER, PATTERNS, QUESTIONS, ROOT, TEMPLATE, commit, run
-from test_rendered import rows
+from test_rendered import dead_links, rows
 
 import tasks
 
@@ -62,7 +64,9 @@ def test_one_command_gives_a_fork_its_address(typed: str, repository: Path) -> N
     assert run("git", "status", "--porcelain", cwd=repository).stdout == ""
 
 
-@pytest.mark.parametrize("typed", ["", "acme/databricks-ml", "git@github.com:acme/ml.git", "https://t0ken@github.com/a/b"])
+@pytest.mark.parametrize(
+    "typed", ["", "acme/databricks-ml", "git@github.com:acme/ml.git", "https://t0ken@example.com/a/b"]
+)
 def test_what_nobody_could_clone_without_a_login_is_no_address(typed: str, repository: Path) -> None:
     with pytest.raises(SystemExit, match=r"is no address of a repository. Type the one that people clone: python"):
         tasks.fork(typed)
@@ -102,3 +106,30 @@ def test_the_readme_lists_the_important_questions_and_every_answer() -> None:
         listed = re.findall(r"`([^`]+)`", rows(before).get(question, ""))
         assert listed == CHOICES[question], f"README.md, {question}"
     assert rows(after).keys() - set(PATTERNS) <= QUESTIONS.keys(), "README.md, Questions"
+
+
+def test_the_run_of_the_demo_tells_the_story_that_is_told_now(bake: Bake) -> None:
+    page = (ROOT / "docs" / "demo.md").read_text(encoding="utf-8")
+    story = ast.parse((bake() / "lifecycle" / "pattern.py").read_text(encoding="utf-8"))
+    said: dict[str, list[str]] = {"step": [], "promise": []}
+    for call in ast.walk(story):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in said:
+            text = call.args[-1]
+            said[call.func.attr] += (
+                [text.value] if isinstance(text, ast.Constant) else []
+            )  # others hold numbers of a run
+    assert re.findall(r"^\d\. (.+)  \[\d+ s\]$", page, re.MULTILINE) == said["step"]
+    assert len(said["promise"]) > 5
+    assert set(said["promise"]) <= set(re.findall(r"^    -> (.+)$", page, re.MULTILINE))
+
+
+def test_there_is_an_example_of_each_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command leads to where the README says that examples are."""
+    monkeypatch.setattr(tasks, "BUILD", tmp_path)
+    tasks.examples()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    linked = re.findall(rf"{re.escape(ADDRESS)}/tree/examples/(\S+)\)", readme)
+    assert [Path(link).parts[0] for link in linked] == PATTERNS
+    for link, pattern in zip(linked, PATTERNS, strict=True):
+        assert f"**{pattern}**" in (tmp_path / "examples" / link / "README.md").read_text(encoding="utf-8")
+    assert not dead_links(tmp_path / "examples", ["README.md"])
