@@ -144,23 +144,26 @@ def repository() -> str:
     return settings["project"]["urls"]["Repository"]
 
 
-def fork(address: str = "") -> None:
+def fork(address: str = "", before: str = "") -> None:
     """Write `address`, where people find this repository, into every file that names it.
 
+    Args:
+        before: the address that they name now. Default: the one in pyproject.toml.
+
     Raises:
-        SystemExit: if it is no address of a repository, or there is no git to find the files.
+        SystemExit: if it is no address of a repository, or git finds no file.
     """
     after = address.removesuffix("/").removesuffix(".git")
     if not re.fullmatch(r"https://[\w.:-]+(/[\w.~%-]+)+", after):
         sys.exit(
             f"{address or 'Nothing'} is no address of a repository. Type the one that people clone: "
-            "python tasks.py fork https://github.com/acme/databricks-ml"
+            "python tasks.py fork https://github.com/us/ml-template"
         )
-    before = repository()
+    before = before or repository()
     command = ["git", "grep", "--null", "--files-with-matches", "--fixed-strings", before]
     found = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, encoding="utf-8")
     if found.returncode:
-        sys.exit("This is no clone of the repository. Clone it with git, and type the command there.")
+        sys.exit(f"No file names {before}, or this is no clone. Type the command in a clone of the repository.")
     for name in found.stdout.split("\0")[:-1]:
         text = (ROOT / name).read_text(encoding="utf-8")
         # A longer name is another repository.

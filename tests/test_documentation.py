@@ -51,7 +51,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("typed", ["https://github.com/acme/databricks-ml", "https://gitlab.example/a/b/c.git"])
+@pytest.mark.parametrize("typed", ["https://github.com/acme/ml", "https://gitlab.example/a/b/c.git"])
 def test_one_command_gives_a_fork_its_address(typed: str, repository: Path) -> None:
     tasks.fork(typed)
     after = typed.removesuffix(".git")
@@ -62,6 +62,15 @@ def test_one_command_gives_a_fork_its_address(typed: str, repository: Path) -> N
     assert run("git", "grep", "--fixed-strings", "--name-only", ADDRESS, cwd=repository).stdout == "other.md\n"
     tasks.fork(ADDRESS)  # and back
     assert run("git", "status", "--porcelain", cwd=repository).stdout == ""
+
+
+def test_a_fork_keeps_its_address_when_it_is_brought_up_to_date(repository: Path) -> None:
+    tasks.fork("https://github.com/acme/ml")
+    shutil.copyfile(ROOT / "docs" / "updating.md", repository / "docs" / "updating.md")  # as a merge would
+    tasks.fork("https://github.com/acme/ml", ADDRESS)
+    assert named_in(*repository.glob("docs/*.md")) == {"https://github.com/acme/ml"}
+    with pytest.raises(SystemExit, match=f"No file names {re.escape(ADDRESS)}/"):
+        tasks.fork("https://github.com/acme/ml", f"{ADDRESS}/")
 
 
 @pytest.mark.parametrize(
