@@ -7,7 +7,6 @@ does so as well. A question that nobody has explained has an empty column, which
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from golden_tree import AGAINST, GOLDEN
 from helpers import CHOICES, COOKIECUTTER, QUESTIONS, ROOT
@@ -31,19 +30,17 @@ def written(page: str) -> str:
 
 def of_questions(explanations: dict[str, str]) -> Iterator[str]:
     defaults = context_of({})
-    yield "| Question | Asked as | Default | What it decides |\n|---|---|---|---|"
+    yield "| Question | Default | What it decides |\n|---|---|---|"
     for question in QUESTIONS:
-        label: Any = COOKIECUTTER["__prompts__"][question]
-        asked = label["__prompt__"] if question in CHOICES else label
         default = f"`{defaults[question]}`" if defaults[question] else "none"
-        yield f"| `{question}` | {asked} | {default} | {explanations.get(question, '')} |"
+        yield f"| `{question}` | {default} | {explanations.get(question, '')} |"
 
 
 def of_answers() -> Iterator[str]:
     yield "\n## What an answer changes\n\nThe last column leads to the difference between two rendered projects."
     for question, answers in CHOICES.items():
         labels = COOKIECUTTER["__prompts__"][question]
-        yield f"\n### `{question}`\n\n| Answer | | Changes |\n|---|---|---|"
+        yield f"\n### `{question}`\n\n{labels['__prompt__']}\n\n| Answer | | Changes |\n|---|---|---|"
         for answer in answers:
             meaning = labels[answer].removeprefix(answer).strip()
             other = AGAINST.get(answer, answers[0])
