@@ -123,8 +123,9 @@ def site() -> None:
     """Write the documentation as a site into build/site."""
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
     packages = [argument for package in groups["site"] for argument in ("--with", package)]
+    command = ("mkdocs", "build", "--quiet", "--strict")
     # The notice is about the end of the theme, which pyproject.toml tells.
-    run("uv", "run", "--no-project", *packages, "mkdocs", "build", "--quiet", "--strict", NO_MKDOCS_2_WARNING="1")
+    run("uv", "run", "--isolated", "--no-project", *packages, *command, NO_MKDOCS_2_WARNING="1")
 
 
 def benchmark() -> None:
