@@ -1,6 +1,6 @@
 """The commands of this repository, on every system: sets up .venv, then runs one of them.
 
-    python tasks.py demo|test|test-fast|lint|benchmark|render|golden|release
+    python tasks.py demo|test|test-fast|lint|benchmark|render|examples|site|golden|fork|release
 
 Needs Python 3.11 or newer and nothing else. The Makefile calls this file.
 """
@@ -29,13 +29,13 @@ SCRIPTS = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = SCRIPTS / ("python.exe" if os.name == "nt" else "python")
 
 
-def run(*command: str | Path, cwd: Path = ROOT) -> None:
-    """Run `command` with the programs of .venv first on the PATH.
+def run(*command: str | Path, cwd: Path = ROOT, **variables: str) -> None:
+    """Run `command` with the programs of .venv first on the PATH, and with these variables.
 
     Raises:
         SystemExit: with the code of the command if it fails.
     """
-    environment = os.environ | {"PATH": os.pathsep.join([str(SCRIPTS), os.environ.get("PATH", "")])}
+    environment = os.environ | {"PATH": os.pathsep.join([str(SCRIPTS), os.environ.get("PATH", "")])} | variables
     environment.pop("VIRTUAL_ENV", None)
     if sys.version_info < (3, 13):  # fits the rendered projects, so uv need not look for or download another one
         environment = {"UV_PYTHON": sys.executable, "UV_PYTHON_DOWNLOADS": "never"} | environment
@@ -106,14 +106,71 @@ def demo(*answers: str) -> None:
     run("uv", "run", "python", "-m", "local", "lifecycle", cwd=project)
 
 
+def examples() -> None:
+    """Render a project with each pattern into build/examples, with a page that leads to them."""
+    folder, links = BUILD / "examples", ""
+    shutil.rmtree(folder, ignore_errors=True)
+    for pattern in json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))["deployment_pattern"]:
+        options = ("--no-input", "--default-config", "--output-dir", folder / pattern)  # nobody's own defaults
+        run("cookiecutter", ROOT, *options, f"deployment_pattern={pattern}")
+        (project,) = (folder / pattern).iterdir()
+        links += f"- [{pattern}]({project.relative_to(folder).as_posix()})\n"
+    page = f"# Examples\n\nA project with each pattern, as [the template]({repository()}) renders it:\n\n{links}"
+    (folder / "README.md").write_text(page, encoding="utf-8", newline="\n")
+
+
+def site() -> None:
+    """Write the documentation as a site into build/site."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
+    packages = [argument for package in groups["site"] for argument in ("--with", package)]
+    command = ("mkdocs", "build", "--quiet", "--strict")
+    # The notice is about the end of the theme, which pyproject.toml tells.
+    run("uv", "run", "--isolated", "--no-project", *packages, *command, NO_MKDOCS_2_WARNING="1")
+
+
 def benchmark() -> None:
     for script in ("render.py", "lifecycle.py", "scoring.py", "fleet.py"):
         run(PYTHON, Path("benchmarks", script))
 
 
 def golden() -> None:
-    """Write tests/golden anew: what the template gives, to be read in a review."""
+    """Write tests/golden and docs/questions.md anew: what the template gives, to be read in a review."""
     run(PYTHON, Path("tests", "golden_tree.py"))
+    run(PYTHON, Path("tests", "questions_page.py"))
+
+
+def repository() -> str:
+    """Return the address of this repository, which stands in pyproject.toml and is repeated in what names it."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return settings["project"]["urls"]["Repository"]
+
+
+def fork(address: str = "", before: str = "") -> None:
+    """Write `address`, where people find this repository, into every file that names it.
+
+    Args:
+        before: the address that they name now. Default: the one in pyproject.toml.
+
+    Raises:
+        SystemExit: if it is no address of a repository, or git finds no file.
+    """
+    after = address.removesuffix("/").removesuffix(".git")
+    if not re.fullmatch(r"https://[\w.:-]+(/[\w.~%-]+)+", after):
+        sys.exit(
+            f"{address or 'Nothing'} is no address of a repository. Type the one that people clone: "
+            "python tasks.py fork https://github.com/us/ml-template"
+        )
+    before = before or repository()
+    command = ["git", "grep", "--null", "--files-with-matches", "--fixed-strings", before]
+    found = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+    if found.returncode:
+        sys.exit(f"No file names {before}, or this is no clone. Type the command in a clone of the repository.")
+    for name in found.stdout.split("\0")[:-1]:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        # A longer name is another repository.
+        text = re.sub(rf"{re.escape(before)}(?![\w-])", lambda _: after, text)
+        (ROOT / name).write_text(text, encoding="utf-8", newline="\n")
+        print(name)
 
 
 # What says what is new, and what to write there.
@@ -154,7 +211,8 @@ def parts(version: str) -> list[int]:
 
 
 TASKS = {
-    task.__name__.replace("_", "-"): task for task in (demo, test, test_fast, lint, benchmark, render, golden, release)
+    task.__name__.replace("_", "-"): task
+    for task in (demo, test, test_fast, lint, benchmark, render, examples, site, golden, fork, release)
 }
 
 

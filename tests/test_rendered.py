@@ -460,16 +460,6 @@ def rows(page: str) -> dict[str, str]:
     return found
 
 
-def test_the_readme_lists_every_question_and_every_answer() -> None:
-    readme = rows((ROOT / "README.md").read_text(encoding="utf-8").split("## Questions")[0])
-    assert set(PATTERNS) <= readme.keys(), "README.md, Which pattern to choose"
-    for question in CHOICES.keys() - {"deployment_pattern"}:
-        listed = re.findall(r"`([^`]+)`", readme.get(question, ""))
-        assert listed == CHOICES[question], f"README.md, {question}"
-    explained = rows((ROOT / "README.md").read_text(encoding="utf-8").split("## Questions")[1])
-    assert explained.keys() >= QUESTIONS.keys(), "README.md, Questions"
-
-
 def test_every_provider_is_known_to_the_tests() -> None:
     assert list(CI_FILES) == CHOICES["ci_provider"], "CI_FILES in tests/test_rendered.py"
     pages = [f"_options/ci_provider/{ci}/docs/cicd-setup.md" for ci in CI_FILES if ci != "none"]
