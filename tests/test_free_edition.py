@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import Bake
-from helpers import QUESTIONS, ROOT, TARGETS, commit, every_pattern, load_bundle, lock, need, run, sync
+from helpers import COOKIECUTTER, QUESTIONS, ROOT, TARGETS, commit, every_pattern, load_bundle, lock, need, run, sync
 from real_cli import expected_jobs, hosted_answers, hosts, in_workspace, needs_cli
 from test_cli import Workspace, calm
 
@@ -18,7 +18,7 @@ PAGE = (ROOT / "docs" / "free-edition.md").read_text(encoding="utf-8")
 def answers_of_the_page() -> dict[str, str]:
     (command,) = re.findall(r"^uvx cookiecutter .*$", PAGE, re.MULTILINE)
     *beginning, option = shlex.split(command)[:4]
-    assert (beginning, option) == (["uvx", "cookiecutter", "gh:<owner>/<repository>"], "--no-input")
+    assert (beginning, option) == (["uvx", "cookiecutter", COOKIECUTTER["__repository"]], "--no-input")
     answers = dict(word.split("=", maxsplit=1) for word in shlex.split(command)[4:])
     assert answers.keys() <= QUESTIONS.keys()
     return answers
