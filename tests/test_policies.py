@@ -136,8 +136,12 @@ def test_a_file_that_is_none_of_policies_is_refused(tmp_path: Path, text: str, t
     assert result.exit_code == 1 and told in result.output, result.output
 
 
-def test_the_command_tells_what_to_change(projects: dict[tuple[str, str], Path], tmp_path: Path) -> None:
-    good, bad = projects["deploy-code", "github-actions"], tmp_path / "bad"
+def test_the_command_tells_what_to_change(
+    projects: dict[tuple[str, str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    good, bad = Path("project"), Path("bad")  # short: a table breaks long ones anywhere
+    shutil.copytree(projects["deploy-code", "github-actions"], good)
     shutil.copytree(projects["hybrid", "none"], bad)
     (bad / RECORD).unlink()
     result = command(good)
