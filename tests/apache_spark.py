@@ -27,7 +27,8 @@ SETTINGS = {
     "spark.databricks.delta.snapshotPartitions": "1",
     "spark.ui.enabled": "false",
     # Short runs: compiling code thoroughly takes longer than running it.
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    # Its memory for compiled code is small then, and Spark fills it.
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC",
     "spark.sql.codegen.wholeStage": "false",
 }
 # Debian and Ubuntu keep the certificates here that Java trusts, with those of the machine's own proxy.
