@@ -174,8 +174,8 @@ def test_deploys_and_runs(workspace: Workspace) -> None:
 
     # Deployed jobs name the deployed resources, with the prefix of development.
     settings = workspace.get(f"/api/2.2/jobs/get?job_id={resources['jobs']['inference']['id']}")["settings"]
-    defaults = {parameter["name"]: parameter["default"] for parameter in settings["parameters"]}
-    assert (defaults["model"], defaults["schema"]) == (model, resources["schemas"]["schema"]["id"])
+    given = {task["task_key"]: task["python_wheel_task"]["named_parameters"] for task in settings["tasks"]}["predict"]
+    assert (given["model"], given["schema"]) == (model, resources["schemas"]["schema"]["id"])
 
     # What is deployed is this project's wheel.
     (wheel,) = (workspace.project / "dist").glob("*.whl")
@@ -242,6 +242,7 @@ def test_one_group_may_look_on_and_approve(bake_anew: Bake, tmp_path: Path) -> N
     group = {"data_scientists_group": "everybody", "model_approvers_group": "everybody"}
     project = bake_anew(deployment_pattern="hybrid", **group, **hosts())
     commit(project)
+    lock(project)
     workspace = Workspace(project, "prod", tmp_path, f"token-{uuid.uuid4().hex}")
     calm(workspace.databricks("bundle", "deploy", "--auto-approve"))
     assert "0 to add, 0 to change, 0 to delete" in workspace.databricks("bundle", "plan").stdout
