@@ -25,8 +25,13 @@ class Scheduling(LoadScopeScheduling):
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        project = re.search(rf"test_project\.py::.*\[({'|'.join(PATTERNS)})\b|(test_product\.py::test_every)", nodeid)
-        return (project[1] or project[2]) if project else nodeid
+        shared = (
+            rf"test_project\.py::.*\[({'|'.join(PATTERNS)})\b",
+            r"(test_product\.py::test_every)",
+            r"\[(pattern:[^\]]+-ci:[^\]]+-cloud:\w+)\]",  # rendered once
+        )
+        found = (re.search(pattern, nodeid) for pattern in shared)
+        return next((match[1] for match in found if match), nodeid)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
