@@ -22,13 +22,12 @@ import yaml
 from rich.console import Console
 from rich.padding import Padding
 from rich.progress import Progress
-from rich.table import Table
 from rich.text import Text
 
 from . import render
-from .policies import BUNDLE, FAILS, Policy, judge, load_policies, projects_in
+from .policies import BUNDLE, FAILS, Policy, folding_table, judge, load_policies, policies_option, projects_in
 from .render import RECORD, Record, git
-from .update import UNDECIDED, followed, propose, pull_request
+from .update import UNDECIDED, followed, propose, pull_request, started
 
 
 @dataclass
@@ -335,17 +334,8 @@ def bring(
     if not dry_run:
         push, *more = pull_request(record.answers.get("ci_provider", "none") if opens else "none", proposal)
         for command in (push, *more):
-            program = shutil.which(command[0])
-            if not program:
-                raise click.ClickException(f"There is no {command[0]}.")
-            result = subprocess.run(
-                [program, *command[1:]],
-                cwd=path,
-                env=os.environ | {"GIT_TERMINAL_PROMPT": "0"},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                encoding="utf-8",
-            )
+            quiet = {"stdin": subprocess.DEVNULL, "capture_output": True, "encoding": "utf-8"}
+            result = started(command, path, env=os.environ | {"GIT_TERMINAL_PROMPT": "0"}, **quiet)
             if result.returncode:
                 said = result.stderr.strip() or result.stdout.strip()
                 raise click.ClickException(f"{' '.join(command[:3])} failed: {said}")
@@ -405,13 +395,7 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
             type=click.Path(file_okay=False, path_type=Path),
             help="Keep clones and renderings in this folder. The next run is faster.",
         ),
-        click.option(
-            "--policies",
-            "paths",
-            multiple=True,
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="A file that changes or adds policies. May be given several times.",
-        ),
+        policies_option,
     ):
         command = option(command)
     return command
@@ -460,9 +444,7 @@ def status(
 
 def show_status(found: list[Project], verbose: bool) -> None:
     console = Console(highlight=False)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("project", "version", "pattern", "provider", "drift", "behind", "breaks", "update"):
-        table.add_column(column, overflow="fold")
+    table = folding_table("project", "version", "pattern", "provider", "drift", "behind", "breaks", "update")
     for project in found:
         table.add_row(
             project.name,
@@ -551,9 +533,7 @@ def update(
 
 def show_updates(made: list[Update]) -> None:
     console = Console(highlight=False)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("project", "update", "branch"):
-        table.add_column(column, overflow="fold")
+    table = folding_table("project", "update", "branch")
     for one in made:
         style = "red" if one.outcome == "failed" else "yellow" if one.conflicts or one.tests is False else None
         table.add_row(one.name, one.outcome, one.branch or "", style=style)

@@ -13,8 +13,8 @@ import click
 from .organisation import FILE, Organisation
 from .place import put, top_of
 from .render import clone, git, render, resolve
+from .update import answers_in, questions_of, settings_of
 from .update import check as check_answers
-from .update import questions_of
 
 template_option = click.option(
     "--template",
@@ -70,17 +70,17 @@ def template_of(organisation: Organisation, address: str | None) -> Iterator[tup
 @click.option("--no-input", is_flag=True, help="Ask nothing, and take the defaults.")
 def new(pairs: tuple[str, ...], source: str | None, template: str | None, into: Path | None, no_input: bool) -> None:
     """Make a project. With the file of an organisation it asks only what that does not decide."""
-    given = dict(pair.partition("=")[::2] for pair in pairs)
+    given = answers_in(pairs)
     organisation = Organisation.read(source) if source else Organisation()
     with template_of(organisation, template) as (repository, commit):
         of_template = git(repository, "show", f"{commit}:{FILE}")
         if not source and of_template.returncode == 0:
             organisation = Organisation.parse(f"{FILE} of the template", of_template.stdout)
-        questions = questions_of(repository, commit, None)
+        settings = settings_of(repository, commit)
+        questions, labels = questions_of(settings), settings["__prompts__"]
         organisation.check(questions)
         check_answers(given, questions)
         answers = organisation.answers(given)
-        labels = json.loads(git(repository, "show", f"{commit}:cookiecutter.json", check=True).stdout)["__prompts__"]
         for question in organisation.left(questions):
             if question not in given and not no_input:
                 offered = organisation.allowed.get(question, questions[question])
@@ -100,7 +100,7 @@ def check_organisation(source: str, template: str | None) -> None:
     """Check the file of an organisation, and render projects with it: each answer that it allows is in one."""
     organisation = Organisation.read(source)
     with template_of(organisation, template) as (repository, commit):
-        questions = questions_of(repository, commit, None)
+        questions = questions_of(settings_of(repository, commit))
         organisation.check(questions)
         for number in range(max(map(len, organisation.allowed.values()), default=1)):
             chosen = {question: answers[number % len(answers)] for question, answers in organisation.allowed.items()}

@@ -334,17 +334,20 @@ def projects_in(folder: Path) -> list[Path]:
     return found
 
 
-@click.command()
-@click.argument(
-    "folders", metavar="PROJECT...", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path)
-)
-@click.option(
+policies_option = click.option(
     "--policies",
     "paths",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A file that changes or adds policies. May be given several times.",
 )
+
+
+@click.command()
+@click.argument(
+    "folders", metavar="PROJECT...", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+@policies_option
 @click.option("--json", "written", type=click.File("w", encoding="utf-8", lazy=True), help="Write the results as JSON.")
 def policies(folders: tuple[Path, ...], paths: tuple[Path, ...], written: Any) -> None:
     """Judge projects by the policies of the organisation.
@@ -370,18 +373,25 @@ def broken(results: list[Result]) -> list[str]:
     return [result.policy for result in results if result.result == FAILS]
 
 
+def folding_table(*columns: str) -> Table:
+    """Return an empty table whose long words go on in the next line."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
+
+
 def show(judged: dict[str, list[Result]]) -> None:
     """Print what the policies say: all of them of one project, of several those that they break, and what to change."""
     console = Console(highlight=False)
-    table = Table(box=None, pad_edge=False, header_style="bold")
     if len(judged) == 1:
+        table = Table(box=None, pad_edge=False, header_style="bold")
         for column in ("policy", "result", "rule"):
             table.add_column(column, no_wrap=column != "rule")
         for result in next(iter(judged.values())):
             table.add_row(result.policy, result.result, result.rule, style="red" if result.result == FAILS else None)
     else:
-        for column in ("project", "breaks"):
-            table.add_column(column, overflow="fold")
+        table = folding_table("project", "breaks")
         for project, results in judged.items():
             table.add_row(project, ", ".join(broken(results)) or "nothing", style="red" if broken(results) else None)
     console.print(table)

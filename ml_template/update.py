@@ -265,7 +265,7 @@ def propose(
         # Another answer alone is no new version: one thing at a time.
         switched = record.commit if answers and answers.keys() <= record.answers.keys() else None
         old, new = resolve(template, record.commit), resolve(template, to or switched or followed(template, record))
-        questions = questions_of(template, new, record.directory)
+        questions = questions_of(settings_of(template, new, record.directory))
         check(answers, questions)
         if old == new and all(record.answers.get(question) == answer for question, answer in answers.items()):
             return None
@@ -312,11 +312,16 @@ def followed(template: Path, record: Record) -> str | None:
     return record.checkout if git(template, "show-ref", "--verify", "--quiet", branch).returncode == 0 else None
 
 
-def questions_of(template: Path, commit: str, directory: str | None) -> dict[str, Any]:
-    """Return the questions of a commit of the template, with their choices or defaults."""
+def settings_of(template: Path, commit: str, directory: str | None = None) -> dict[str, Any]:
+    """Return cookiecutter.json of a commit of the template."""
     path = PurePosixPath(directory or "", "cookiecutter.json")
     content: dict[str, Any] = json.loads(git(template, "show", f"{commit}:{path}", check=True).stdout)
-    return {question: default for question, default in content.items() if not question.startswith("_")}
+    return content
+
+
+def questions_of(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the questions of cookiecutter.json, with their choices or defaults."""
+    return {question: default for question, default in settings.items() if not question.startswith("_")}
 
 
 def check(answers: dict[str, str], questions: dict[str, Any]) -> None:
@@ -470,6 +475,18 @@ def ask(question: str, choices: Any, default: str) -> str:
     return answer
 
 
+def answers_in(pairs: tuple[str, ...]) -> dict[str, str]:
+    """Return the answers that somebody has typed as QUESTION=ANSWER.
+
+    Raises:
+        click.UsageError: if one is typed differently.
+    """
+    for pair in pairs:
+        if "=" not in pair:
+            raise click.UsageError(f"{pair} is no answer. Type --answer QUESTION=ANSWER.")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
 @click.command()
 @click.argument("project", default=".", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--to", metavar="VERSION", help="Version, tag, branch or commit of the template. By default the newest.")
@@ -494,14 +511,8 @@ def update(
 
     The exit code is 3 if something is left to decide: a conflict, or a test that fails.
     """
-    answers = {}
-    for pair in pairs:
-        question, equals, answer = pair.partition("=")
-        if not equals:
-            raise click.UsageError(f"{pair} is no answer. Type --answer QUESTION=ANSWER.")
-        answers[question] = answer
     asks = ask if sys.stdin.isatty() and not no_input else None
-    proposal = propose(project, to, answers, test, asks)
+    proposal = propose(project, to, answers_in(pairs), test, asks)
     if proposal is None:
         click.echo("The project is up to date.")
         return
@@ -521,14 +532,23 @@ def update(
         sys.exit(UNDECIDED)
 
 
-def run(command: list[str], project: Path) -> None:
-    """Run the command line of a provider, which prints for itself.
+def started(command: list[str], project: Path, **settings: Any) -> subprocess.CompletedProcess[str]:
+    """Run git or the command line of a provider, with more settings of `subprocess.run`.
 
     Raises:
-        click.ClickException: if there is none, or it fails.
+        click.ClickException: if there is none.
     """
     program = shutil.which(command[0])
     if not program:
         raise click.ClickException(f"There is no {command[0]}. Install it, or type the same in your browser.")
-    if subprocess.run([program, *command[1:]], cwd=project).returncode:
+    return subprocess.run([program, *command[1:]], cwd=project, **settings)
+
+
+def run(command: list[str], project: Path) -> None:
+    """Run a command that prints for itself.
+
+    Raises:
+        click.ClickException: if there is none, or it fails.
+    """
+    if started(command, project).returncode:
         raise click.ClickException(f"{' '.join(command[:3])} failed. Its branch is there: type the command again.")
