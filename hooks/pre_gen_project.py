@@ -24,6 +24,30 @@ RUNNER = re.compile(f"{WORDS}(,{WORDS})*")
 ADDRESS = re.compile(r"(https://[A-Za-z0-9.-]+|http://(localhost|127\.0\.0\.1))(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?")
 PROXY = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?/?")
 FOLDER = re.compile(r"(?=.{1,40}$)(\.|[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*)")
+# What an answer that may be empty looks like, what it is, and what to type instead of something else.
+OPTIONAL = {
+    "tags": (TAGS, "a list of tags", "key=value, several with commas between, such as cost-center=ml,owner=fraud"),
+    "runner": (
+        RUNNER,
+        "the labels or the pool of runners",
+        "them as your CI/CD system lists them, with commas between",
+    ),
+    "package_index": (
+        ADDRESS,
+        "the address of a package index",
+        "https:// and so on, without a user, a password or a token, such as https://packages.example.com/simple",
+    ),
+    "proxy": (
+        PROXY,
+        "the address of a proxy",
+        "it without a user or a password, such as http://proxy.example.com:3128",
+    ),
+    "projects_folder": (
+        FOLDER,
+        "a folder of a repository",
+        "it as seen from the top, such as projects, or a dot",
+    ),
+}
 QUARTZ_FIELD = re.compile(r"[A-Z0-9*?/,#LW-]+")
 # Characters that show nothing, besides those of the categories that Python takes for not printable.
 INVISIBLE = re.compile(
@@ -113,26 +137,7 @@ def optional(answers):
     keys = [tag.partition("=")[0] for tag in answers["tags"].split(",")]
     if len(set(keys)) < len(keys) or TAKEN_TAGS & set(keys):
         yield "tags", "two tags have the same key, or one is called project, environment or dev", "each key once"
-    for question, pattern, what, advice in (
-        ("tags", TAGS, "a list of tags", "key=value, several with commas between, such as cost-center=ml,owner=fraud"),
-        (
-            "runner",
-            RUNNER,
-            "the labels or the pool of runners",
-            "them as your CI/CD system lists them, with commas between",
-        ),
-        (
-            *("package_index", ADDRESS, "the address of a package index"),
-            "https:// and so on, without a user, a password or a token, such as https://packages.example.com/simple",
-        ),
-        (
-            "proxy",
-            PROXY,
-            "the address of a proxy",
-            "it without a user or a password, such as http://proxy.example.com:3128",
-        ),
-        ("projects_folder", FOLDER, "a folder of a repository", "it as seen from the top, such as projects, or a dot"),
-    ):
+    for question, (pattern, what, advice) in OPTIONAL.items():
         if answers[question] and not pattern.fullmatch(answers[question]):
             yield question, f"{answers[question]!r} is not {what}", advice
     if answers["ci_provider"] == "azure-devops" and "," in answers["runner"]:
