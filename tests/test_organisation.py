@@ -90,6 +90,13 @@ def test_an_answer_that_is_not_allowed_is_refused(template: Path, tmp_path: Path
     assert "does not allow deployment_pattern=deploy-model. Type one of: hybrid, deploy-code." in result.output
 
 
+@pytest.mark.parametrize("command", ["new", "update"])
+def test_half_an_answer_is_refused(command: str) -> None:
+    result = start(command, "--answer", "cloud")
+    assert result.exit_code == 2
+    assert "cloud is no answer. Type --answer QUESTION=ANSWER." in result.output
+
+
 def test_a_fork_brings_its_file_along(tmp_path: Path) -> None:
     fork = copied(tmp_path)
     (fork / "organisation.yml").write_text(yaml.safe_dump(FILE), encoding="utf-8")
