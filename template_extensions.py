@@ -4,33 +4,29 @@ Cookiecutter and cruft load the module from here before they render anything, as
 tells them.
 """
 
+import inspect
 import json
-import keyword
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from cookiecutter import prompt
 from jinja2 import Environment
 from jinja2.ext import Extension
-from slugify import slugify  # comes with cookiecutter
+from rich.console import Console  # comes with cookiecutter
+from rich.prompt import Confirm
+
+from template_answers import as_folder, as_package, as_slug, problem, problems
 
 ROOT = Path(__file__).resolve().parent
 FOLDER = "{{cookiecutter.project_slug}}"
-
-# What a package must not be called: what the project has or Git ignores, what it imports, and what it depends on.
-TAKEN_PACKAGES = {
-    *("dist", "environments", "hatch_build", "hatchling", "lifecycle", "local", "models", "release", "tests"),
-    *("azure_storage_file_datalake", "boto3", "cloudpickle", "databricks", "databricks_sdk", "google_cloud_storage"),
-    *("matplotlib", "mlflow", "mypy", "numpy", "pandas", "pandas_stubs", "pre_commit", "pydantic", "pysail", "pyspark"),
-    *("pyspark_client", "pytest", "pyyaml", "ruff", "scikit_learn", "sklearn", "types_pyyaml", "yaml"),
-    *sys.stdlib_module_names,
-    *keyword.kwlist,
-}
-# What no file or folder is called on Windows.
-DEVICES = {"aux", "con", "nul", "prn", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
+# Whoever only wants to look answers the questions up to this one.
+LAST_OF_A_LOOK = "problem"
+OTHERS = "  The other questions have defaults that work on a laptop. Answer them too?"
 
 
 def strings(value: Any) -> Iterator[str]:
@@ -61,7 +57,8 @@ class OfThisVersion(Extension):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         # `cruft update` renders two versions of the template in one process: the other one has code of its own.
-        sys.modules.pop(__name__, None)
+        for name in (__name__, problems.__module__):
+            sys.modules.pop(name, None)
 
 
 class References(OfThisVersion):
@@ -97,6 +94,38 @@ class OwnCode(OfThisVersion):
         return source.replace("project_slug", "project_slug | as_folder") if source == FOLDER else source
 
 
+class Prompts(OfThisVersion):
+    """Tells at once what is wrong with an answer, and lets whoever only wants to look take the rest as it is.
+
+    Cookiecutter has neither, so its functions that ask are replaced. They ask nothing with `--no-input`, and in cruft's
+    updates.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self.given: dict[str, str] = {}
+        self.rest_as_it_is = False
+        prompt.read_user_variable = self.patient(prompt.read_user_variable, lambda default: default)
+        prompt.read_user_choice = self.patient(prompt.read_user_choice, lambda answers: answers[0])
+
+    def patient(self, ask: Callable[..., str], default_of: Callable[[Any], str]) -> Callable[..., str]:
+        """Return a function that asks until the answer can work, or takes the default without asking."""
+        ask = inspect.unwrap(ask)
+
+        @wraps(ask)
+        def asked(question: str, default: Any, *rest: Any, **named: Any) -> str:
+            answer = default_of(default) if self.rest_as_it_is else ask(question, default, *rest, **named)
+            while wrong := problem(question, self.given | {question: answer}):
+                Console().print(f"    {wrong[0]}. Type {wrong[1]}.", style="red", markup=False, highlight=False)
+                answer = ask(question, default, *rest, **named)
+            self.given[question] = answer
+            if question == LAST_OF_A_LOOK:
+                self.rest_as_it_is = not Confirm.ask(OTHERS, default=True)
+            return answer
+
+        return asked
+
+
 class Answers(OfThisVersion):
     """Filters and functions that make text from answers."""
 
@@ -108,24 +137,7 @@ class Answers(OfThisVersion):
             "as_slug": as_slug,
             "quoted": quoted,
         }
-        environment.globals["origin"] = origin
-
-
-def as_slug(text: str) -> str:
-    """Return a name for a folder: lower-case letters, digits and dashes. Empty if there is nothing to make it from."""
-    slug = slugify(text, max_length=63, word_boundary=True)
-    return as_slug(f"ml-{slug}") if slug[:1].isdigit() or slug in DEVICES else slug
-
-
-def as_package(text: str) -> str:
-    """Return a name for a Python package that nothing else has."""
-    package = as_slug(text).replace("-", "_")
-    return f"ml_{package}" if package in TAKEN_PACKAGES else package
-
-
-def as_folder(slug: str) -> str:
-    """Return the slug, or a folder's name in its place where the slug may be none."""
-    return slug if re.fullmatch(r"[a-z0-9-]{1,63}", slug) and slug not in DEVICES else "refused-answers"
+        environment.globals |= {"origin": origin, "problems": problems}
 
 
 def quoted(text: str) -> str:

@@ -34,11 +34,18 @@ def lay(options):
             lay(chosen / OPTIONS.name)
 
 
+def story():
+    """Return what the lifecycle plays: where the champion is trained, and where it is received."""
+    champions = ANSWERS["__champion_is"][ANSWERS["deployment_pattern"]]
+    return ", ".join(f"{champions[environment]} in {environment}" for environment in ("dev", "staging", "prod"))
+
+
 def main():
     lay(OPTIONS)
     shutil.rmtree(OPTIONS, ignore_errors=True)
     if ORIGIN:
         record()  # at the end: a folder without it is not a whole project
+    pipelines = ", docs/cicd-setup.md with its pipelines" if Path("docs", "cicd-setup.md").exists() else ""
     print(
         f"""
 The project is ready in {ANSWERS["project_slug"]}. Next:
@@ -46,9 +53,10 @@ The project is ready in {ANSWERS["project_slug"]}. Next:
   cd {ANSWERS["project_slug"]}
   uv sync                             sets up Python and the packages
   uv run pytest                       tests it
-  uv run python -m local lifecycle    plays a model's whole life on this machine, without a workspace
+  uv run python -m local lifecycle    plays a model's whole life on this machine:
+                                      {story()}
 
-docs/onboarding.md goes on from there.
+docs/onboarding.md goes on with your own data, docs/first-deployment.md with your workspaces{pipelines}.
 """
     )
 

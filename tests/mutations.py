@@ -62,9 +62,9 @@ MUTATIONS = [
     # Hooks and questions
     Mutation(
         "no address for mails is refused",
-        "hooks/pre_gen_project.py",
-        'if not is_visible(email) or not EMAIL.fullmatch(email) or "${" in email:',
-        "if not email:",
+        "template_answers.py",
+        'if not is_visible(answer) or not EMAIL.fullmatch(answer) or "${" in answer:',
+        "if not answer:",
         ("tests/test_questions.py",),
     ),
     Mutation(

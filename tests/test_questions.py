@@ -9,6 +9,8 @@ import pytest
 import yaml
 from conftest import Bake
 from cookiecutter.exceptions import FailedHookException
+from cookiecutter.generate import generate_context
+from cookiecutter.prompt import prompt_for_config
 from helpers import CHOICES, COOKIECUTTER, PATTERNS, QUESTIONS, ROOT, TARGETS, clean_environment, files, load_bundle
 from product import context_of
 from pytest_cookies.plugin import Cookies
@@ -143,6 +145,7 @@ def test_every_question_and_every_answer_has_a_label() -> None:
         columns = {len(label) - len(label.split(maxsplit=1)[1]) for label in explained}
         assert len(columns) == 1, f"{question}: the labels are not aligned"
         assert "Default" in explained[0] or "Recommended" in explained[0], f"{question}: why is the first one first?"
+        assert max(map(len, explained)) <= 72, f"{question}: a label does not fit into 80 columns"
 
 
 def test_the_first_choice_is_the_default() -> None:
@@ -236,6 +239,40 @@ def test_a_good_answer_is_taken(answers: dict[str, str], cookies: Cookies) -> No
     assert cookies.bake(extra_context=answers).exception is None
 
 
+def typed(monkeypatch: pytest.MonkeyPatch, *lines: str) -> dict[str, str]:
+    """Answer what is asked with these lines, and return all answers."""
+    left = iter(lines)
+    monkeypatch.setattr("builtins.input", lambda *_: next(left))
+    answers = prompt_for_config(generate_context(context_file=str(ROOT / "cookiecutter.json")))
+    assert not list(left), "more was typed than was asked for"
+    return {question: answers[question] for question in QUESTIONS}
+
+
+def test_whoever_wants_to_look_answers_three_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(QUESTIONS)[:3] == ["deployment_pattern", "project_name", "problem"]
+    defaults = context_of({"deployment_pattern": "hybrid", "project_name": "Churn", "problem": "regression"})
+    assert typed(monkeypatch, "3", "Churn", "3", "n") == {question: defaults[question] for question in QUESTIONS}
+
+
+def test_what_is_wrong_with_an_answer_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed_for = {question: [""] for question in QUESTIONS} | {
+        "problem": ["", "y"],
+        "package_name": ["class", "fraud"],
+        "staging_catalog": ["a.b", "dev"],
+        "prod_catalog": ["dev"],
+        "schema_name": ["", "x_{target}"],  # the default lacks the target, which catalogs that are shared ask for
+    }
+    answers = typed(monkeypatch, *(line for lines in typed_for.values() for line in lines))
+    assert [answers[question] for question in ("package_name", "staging_catalog", "schema_name")] == [
+        *("fraud", "dev", "x_{target}")
+    ]
+    said = " ".join(capsys.readouterr().out.split())
+    for problem in ("Type lower-case letters, digits and underscores, such as ml_class.", "'a.b' is not", "share a c"):
+        assert said.count(problem) == 1, problem
+
+
 @dataclass
 class Asker:
     """Somebody who renders the template with their own settings, in an empty folder."""
@@ -288,8 +325,8 @@ def test_code_in_an_answer_never_runs(where: str, question: str, tmp_path: Path)
 def test_code_that_is_not_rendered_at_once_is_refused(code: str, tmp_path: Path) -> None:
     """An update would render it later. So comes in what is typed, and what is replayed."""
     asker = Asker(tmp_path)
-    message = asker.start("cookiecutter", ROOT, typed=f"{code}\nfraud\n" + "\n" * len(QUESTIONS))
-    assert f"\n  project_name: {code!r} holds Jinja code. Type it without" in message
+    message = asker.start("cookiecutter", ROOT, typed=f"1\n{code}\n")
+    assert f"{code!r} holds Jinja code. Type it without" in " ".join(message.split())
     file = tmp_path / "replay.json"
     file.write_text(json.dumps({"cookiecutter": context_of({}) | {"project_name": code}}), encoding="utf-8")
     message = asker.start("cookiecutter", ROOT, "--replay-file", file)

@@ -525,7 +525,7 @@ MISTAKES = {  # in a file: what stands there, and what instead; the answers, and
 def test_what_is_not_known_is_refused(name: str, old: str, new: str, answer: str, named: str, tmp_path: Path) -> None:
     copy = tmp_path / "template"
     copy.mkdir()
-    for part in ("cookiecutter.json", "template_extensions.py", "templates", TEMPLATE.name):
+    for part in ("cookiecutter.json", "template_extensions.py", "template_answers.py", "templates", TEMPLATE.name):
         (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, copy / part)
     text = (copy / name).read_text(encoding="utf-8")
     assert old in text
