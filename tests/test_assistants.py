@@ -2,58 +2,13 @@
 
 import json
 import re
-import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
 from conftest import Bake
-from helpers import CHOICES, TARGETS, every_combination, files, load_bundle
-
-# What commands make, and the repository does not hold.
-MADE = {"uv.lock", ".local/", ".cruft.json"}
-BUNDLE = {"deploy", "run"}
-
-
-def code(page: str) -> tuple[list[str], list[str]]:
-    """Return the commands of a Markdown text, and what else it sets as code."""
-    blocks = re.findall(r"^```shell\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    lines = [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
-    inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", page, flags=re.MULTILINE | re.DOTALL))
-    commands = [text for text in inline if text.startswith(("uv ", "databricks "))]
-    return lines + commands, [text for text in inline if text not in commands]
-
-
-def names_nothing(project: Path, text: str) -> bool:
-    """Tell whether a text is neither a file or folder, nor a word of the bundle or the package."""
-    if "/" in text or "." in text:
-        return text not in MADE and not (project / text).exists() and not list(project.glob(f"src/*/{text}"))
-    places = [*project.glob("src/**/*.py"), *project.glob("resources/*.yml"), project / "databricks.yml"]
-    return not any(re.search(rf"\b{re.escape(text)}\b", path.read_text(encoding="utf-8")) for path in places)
-
-
-def cannot_run(project: Path, command: str) -> bool:
-    """Tell whether a command calls a program, a subcommand, a target, a job or a file that there is not."""
-    metadata = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
-    tools = {re.split(r"[<>=]", package)[0] for package in metadata["dependency-groups"]["dev"]}
-    match shlex.split(command):
-        case ["uv", "sync" | "lock"]:
-            return False
-        case ["databricks", "bundle", subcommand]:
-            return subcommand not in BUNDLE
-        case ["uv", "run", "python", "-m", "local", "run", target, job]:
-            return target not in TARGETS or job not in load_bundle(project, target)["resources"]["jobs"]
-        case ["uv", "run", "python", "-m", module, subcommand, *targets] if set(targets) <= set(TARGETS):
-            source = project / module / "__main__.py"
-        case ["uv", "run", script, subcommand] if script in metadata["project"]["scripts"]:
-            (source,) = project.glob(f"src/*/{script}.py")
-        case ["uv", "run", tool, *arguments]:
-            paths = [argument for argument in arguments if "/" in argument]
-            return tool not in tools or any(names_nothing(project, path) for path in paths)
-        case _:
-            return True
-    offered = r'add_parser\(\s*"{0}"|choices=\[[^]]*"{0}"'.format(re.escape(subcommand))
-    return not source.is_file() or not re.search(offered, source.read_text(encoding="utf-8"))
+from helpers import CHOICES, every_combination, files
+from pages import MADE, cannot_run, code, names_nothing
 
 
 def untrue(project: Path, page: str) -> list[str]:

@@ -34,6 +34,7 @@ from helpers import (
     render_hook,
     run,
 )
+from pages import false_code
 from product import TOGETHER, context_of
 
 from tasks import FORM_DEFAULT
@@ -263,6 +264,50 @@ def test_a_page_tells_the_story_of_its_own_pattern(answers: dict[str, str], bake
             assert not {other for other in PATTERNS if other != own and re.search(rf"\b{other}\b", text)}, name
     compared = (project / "docs" / "deployment-pattern.md").read_text(encoding="utf-8")
     assert not [pattern for pattern in PATTERNS if f"`{pattern}`" not in compared], "docs/deployment-pattern.md"
+
+
+@every_combination
+def test_pages_name_what_there_is(answers: dict[str, str], bake: Bake) -> None:
+    """Commands with their options, targets, jobs and parameters; files; and jobs and tasks in the text."""
+    project = bake(**answers)
+    pages = {name: text for name, text in text_files(project).items() if name.endswith(".md")}
+    assert len(pages) > 10
+    assert not {name: false for name, text in pages.items() if (false := false_code(project, text))}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("docs/elsewhere.md", "elsewhere.py", "uv run models promote --target prod", "uv run models status --to prod"),
+        *("databricks bundle run promotion --target prod", "databricks bundle run training --params speed=1"),
+        *("uv run python -m local run prod elsewhere", "uv run python -m local adopt orders.csv --day Monday"),
+        *("uv run python -m environments plan --target test", "uv run release.py code v1.0.0", "uv start"),
+        "uvx --from git+https://git.example.com/ml ml-template update --later",
+    ],
+)
+def test_what_a_page_makes_up_is_seen(text: str, bake: Bake) -> None:
+    assert false_code(bake(), f"Type `{text}`, or `uv sync`.\n\n```shell\nuv run pytest  # all\n```\n") == [text]
+    assert false_code(bake(), "The task `elsewhere` of the job `training`.") == ["elsewhere"]
+
+
+# What a page calls things that only projects with other answers have.
+FOREIGN = {
+    "inference": {"batch": r"\bendpoint|\brealtime\b"},
+    "ci_provider": {
+        "github-actions": r"GitLab|Azure (DevOps|Pipelines)|merge request",
+        "azure-devops": r"GitHub|GitLab|merge request",
+        "gitlab-ci": r"GitHub|Azure (DevOps|Pipelines)|pull request",
+        "none": r"GitHub|GitLab|Azure (DevOps|Pipelines)",
+    },
+}
+
+
+@every_combination
+def test_pages_speak_of_nothing_that_other_projects_have(answers: dict[str, str], bake: Bake) -> None:
+    pages = {name: text for name, text in text_files(bake(**answers)).items() if name.endswith(".md")}
+    for question, words in FOREIGN.items():
+        foreign = words.get(answers.get(question, CHOICES[question][0]), "(?!)")
+        assert not {name: found[0] for name, text in pages.items() if (found := re.search(foreign, text))}
 
 
 @every_combination
