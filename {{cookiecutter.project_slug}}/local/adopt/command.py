@@ -42,7 +42,7 @@ def adopt(root: Path, table: str, given: dict[str, str | None], force: bool) -> 
         AdoptError: if the table cannot be used, or nobody agreed to what would be written. Nothing is written then.
     """
     if not force and not sys.stdin.isatty():
-        raise AdoptError("Nobody is here to agree to what is written: type --force to write without asking.")
+        raise AdoptError("There is no terminal to confirm on: add --force to write without asking.")
     source = read(table)
     for note in [f"{old} is called {new}" for old, new in source.renamed.items()] + source.notes:
         print(f"  {note}")
@@ -166,7 +166,7 @@ def _show(
         print(f"  without {name}: it {reason}")
     print(result["reached"])
     if not result["gained"]:
-        print("  The columns hardly tell the label: look for better ones before you rely on a model.")
+        print("  The columns say little about the label: look for better ones before you rely on a model.")
     print(
         "\nproblem/sample.py and config.yml will hold summaries of the table and no row of it: percentiles of the "
         "numbers,\nshares of the values that at least 10 rows have, of nulls and of hours. They go into the repository."

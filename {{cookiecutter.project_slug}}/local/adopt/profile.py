@@ -105,7 +105,7 @@ def describe(adopted: Adopted) -> Profile:
         if values.nunique() < 2:
             left_out[name] = "has one value"
         elif says := _leak(values, kind, adopted):
-            left_out[name] = f"all but says the label ({says:.3f} of 1): look whether it is known before"
+            left_out[name] = f"almost gives the label away ({says:.3f} of 1): is it known before the label?"
         elif kind in NUMBERS or kind.startswith("decimal"):
             figures = values.astype(float).replace([np.inf, -np.inf], np.nan)
             whole = kind not in ("float", "double") and not kind.startswith("decimal")

@@ -98,7 +98,7 @@ def read_csv(path: Path) -> pa.Table:
             convert_options=pa.csv.ConvertOptions(strings_can_be_null=True, timestamp_parsers=["never"]),
         )
     except pa.ArrowInvalid as error:
-        raise AdoptError(f"{path.name} is no table ({error}): mend that line, or save it as Parquet.") from None
+        raise AdoptError(f"{path.name} is not valid CSV ({error}): fix that line, or save it as Parquet.") from None
 
 
 def read_parquet(path: Path) -> pa.Table:
@@ -110,7 +110,7 @@ def read_parquet(path: Path) -> pa.Table:
     try:
         rows = pa.parquet.read_table(path)
     except pa.ArrowInvalid:
-        raise AdoptError(f"{path.name} is no Parquet file: write it again, or save it as CSV.") from None
+        raise AdoptError(f"{path.name} is not a Parquet file: export it again, or save it as CSV.") from None
     _refuse_twice(path.name, rows.column_names)
     return rows.drop_columns([name for name in rows.column_names if name.startswith("__index_level_")])  # of pandas
 
@@ -123,7 +123,7 @@ def read_table(name: str, workspace: WorkspaceClient) -> tuple[pa.Table, dict[st
     """
     warehouse = next((found.id for found in workspace.warehouses.list()), None)
     if warehouse is None:
-        raise AdoptError("You may use no SQL warehouse, which reads the table: ask for one, or adopt a Parquet file.")
+        raise AdoptError("You have no SQL warehouse to read the table with: ask for one, or adopt a Parquet file.")
     quoted = ".".join("`" + part.replace("`", "``") + "`" for part in name.split("."))
     counted = _arrow(_run(workspace, warehouse, f"SELECT count(*) AS rows FROM {quoted}"), workspace)
     count = counted["rows"][0].as_py()

@@ -108,7 +108,7 @@ def thresholds(trials: list[dict[str, Any]]) -> dict[str, Any]:
     A model must keep half of what the first one gained over a constant prediction, with room for chance.
 
     Raises:
-        ValueError: if a holdout lacks a class, so that its metrics cannot be told.
+        ValueError: if a holdout lacks a class, so that its metrics cannot be computed.
     """
     own = trials[0]
     limits: dict[bool, Metrics] = {True: {}, False: {}}
@@ -118,7 +118,7 @@ def thresholds(trials: list[dict[str, Any]]) -> dict[str, Any]:
         for trial in trials:
             reached, constant, deviation = (trial[of][metric] for of in ("model", "constant", "chance"))
             if np.isnan(reached):
-                raise ValueError(f"the newest {trial['rows']} labels do not tell the {metric}")
+                raise ValueError(f"the newest {trial['rows']} labels are not enough to compute {metric}")
             room = max(abs(reached - constant) / 2, 3 * deviation)
             worst.append(reached - room if up else reached + room)
         limits[up][metric] = rounded(min(worst) if up else max(worst))
