@@ -254,7 +254,7 @@ def test_triggers(parsed: dict[str, Any], pattern: str) -> None:
     assert parsed["release-code"]["trigger"] == {
         "branches": {"include": ["main"]},
         "tags": {"include": ["v*"]},
-        "paths": {"exclude": ["*.md", "**/*.md", "docs", "notebooks"]},
+        "paths": {"exclude": ["*.md", "**/*.md", "docs", "notebooks", ".devcontainer", ".vscode"]},
     }
     (weekly,) = parsed["template-update"]["schedules"]
     assert weekly["branches"] == {"include": ["main"]}

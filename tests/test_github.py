@@ -353,7 +353,7 @@ def test_triggers(parsed: dict[str, Any], pattern: str) -> None:
     assert parsed["release-prod"]["on"] == {"workflow_run": {"workflows": ["release-code"], "types": ["completed"]}}
     assert parsed["pull-request"]["on"] == {"pull_request": {"branches": ["main"]}}
     # A change of documents alone releases nothing.
-    ignored = ["**.md", "docs/**", "notebooks/**", ".github/dependabot.yml"]
+    ignored = ["**.md", "docs/**", "notebooks/**", ".devcontainer/**", ".vscode/**", ".github/dependabot.yml"]
     assert parsed["release-code"]["on"] == {"push": {"branches": ["main"], "tags": ["v*"], "paths-ignore": ignored}}
     for name in {"operate", "release-model"} & set(parsed):
         assert set(parsed[name]["on"]) == {"workflow_dispatch"}
