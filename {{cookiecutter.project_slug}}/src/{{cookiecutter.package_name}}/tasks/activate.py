@@ -94,7 +94,7 @@ def activate(
     for name in ("model", "model_version", "challenged_at"):
         same_release &= F.col(name) == release[name]
     tables.add_once(row, f"{schema}.release_log", same_release)
-    logger.info("version %s of %s is champion, previous is %s", version, model, previous.version if previous else "-")
+    logger.info("version %s is champion, previous is %s", version, previous.version if previous else "none")
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from sklearn.inspection import permutation_importance
 from ..platform import data, registry, search, tables
 from ..platform.config import load_config
 from ..platform.drift import describe
-from ..platform.evaluate import evaluate, predicted
+from ..platform.evaluate import evaluate, headline, predicted
 from ..platform.parameters import run, set_task_value
 from ..problem import metrics
 from ..problem import model as problem_model
@@ -150,6 +150,7 @@ def train(
         registry.challenge(client, version)
     set_task_value("version", str(version.version))
     logger.info("version %s of %s is challenger: %s", version.version, model, measured)
+    logger.info("version %s: %s, %s rows", version.version, headline(measured), f"{lineage['training_rows']:,}")
 
 
 def log_plots(estimator: Any, holdout: pd.DataFrame) -> None:

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from ..platform import data, evaluations, registry, sandbox, tables
 from ..platform.config import Gate, load_config
-from ..platform.evaluate import assess, too_few
+from ..platform.evaluate import assess, headline, too_few
 from ..platform.parameters import run
 from ..problem.features import FEATURES
 from ..problem.metrics import HIGHER_IS_BETTER
@@ -96,7 +96,7 @@ def validate(
     challenger = registry.get(client, model, version)
     champion = registry.find(client, model, registry.CHAMPION)
     if champion is not None and champion.version == challenger.version:
-        logger.info("version %s of %s is champion already", version, model)
+        logger.info("version %s is champion already", version)
         return
     spark = tables.spark_session()
     rival = str(champion.version) if champion else None
@@ -105,7 +105,7 @@ def validate(
         and json.loads(challenger.tags["validation_results"])["champion_version"] == rival
         and evaluations.has_passed(spark, schema, challenger)
     ):
-        logger.info("version %s of %s has passed, and is approved", version, model)
+        logger.info("version %s has passed, and is approved", version)
         return
     # Until this run has decided, nothing may rest on what an earlier one decided.
     registry.tag(client, challenger, validation_status="PENDING")
@@ -171,6 +171,8 @@ def validate(
             "\n  - ".join([f"Version {version} of {model} did not pass, the champion stays as it was:", *reasons])
         )
     logger.info("version %s of %s passes: %s", version, model, metrics)
+    beside = f"champion's {headline(compared).rpartition(' ')[2]}" if compared else f"{len(holdout):,} rows"
+    logger.info("passes: %s, %s", headline(metrics), beside)
 
 
 def rounded(metrics: dict[str, float]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from {{ cookiecutter.package_name }}.platform import registry
 from .story import BrokenPromiseError, Story
 from local.bundle import load_bundle
 from local.jobs import JobError, JobRun
+from local.terminal import say
 
 
 class ReleaseStory(Story):
@@ -27,7 +28,7 @@ class ReleaseStory(Story):
     def stopped(
         self, target: str, run_date: date, because: str, version: str = registry.CHAMPION, approved_by: str = ""
     ) -> None:
-        """Start a release that must stop with `because` in the end of its log."""
+        """Start a release that must stop with `because` in what it says."""
         try:
             self.promote(target, run_date, version, approved_by)
         except JobError as error:
@@ -37,15 +38,14 @@ class ReleaseStory(Story):
 
     def interrupted(self, target: str, run_date: date, after: str) -> None:
         """Start a release that is cut off after the task `after`, as if the cluster had died."""
-        print(f"    ({target} promotion is cut off after {after})")
+        say(f"({target} promotion is cut off after {after})", indent="    ")
         JobRun(self.machine, self.machine.deploy(target), "promotion", {"run_date": run_date.isoformat()}).run(after)
 
     def approve(self, target: str, by: str) -> None:
         """Approve the challenger of `target`."""
         environment = self.environment(target)
         waiting = models.show(environment, registry.CHALLENGER)
-        sentence = models.approve(environment, waiting["version"], by, "reviewed", waiting["evidence"])
-        print(f"    {sentence}", flush=True)
+        say(models.approve(environment, waiting["version"], by, "reviewed", waiting["evidence"]), indent="    ")
 
     def deploy(self, target: str) -> None:
         """Release the code to `target`, and run nothing."""

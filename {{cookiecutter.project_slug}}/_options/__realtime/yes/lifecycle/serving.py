@@ -17,12 +17,12 @@ def serves(story: Story, target: str, number: int | None) -> bool:
 
 def tell(story: Story, today: date) -> None:
     """Check all endpoints, and release a version whose container does not start."""
-    story.step("Every endpoint serves the champion of its environment, also after the rollback")
+    story.step("Every endpoint serves the champion, also after the rollback")
     for target in models.TARGETS:
         if (number := story.number(target)) is not None:
             story.promise(serves(story, target, number), f"the endpoint of {target} serves version {number}")
 
-    story.step("The container of a new version does not start: the version before goes on serving")
+    story.step("A container does not start: the version before goes on serving")
     champion = story.number("dev")
     newest, *_ = registry.versions(registry.connect(), story.model("dev"))
     number = 1 + int(newest.version)

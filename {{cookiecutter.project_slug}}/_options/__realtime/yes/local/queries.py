@@ -8,6 +8,7 @@ from {{ cookiecutter.package_name }}.tasks.query_endpoint import query
 
 from .bundle import load_bundle
 from .engine import STATE, open_session
+from .terminal import say
 
 
 def query_days(root: Path, target: str, run_date: date, days: int) -> None:
@@ -18,4 +19,4 @@ def query_days(root: Path, target: str, run_date: date, days: int) -> None:
     rows = data.feature_rows(spark, bundle["var"]["source_table"], first, run_date).toPandas()
     endpoint = serving.endpoint_name(bundle["resources"]["registered_models"]["model"]["id"])
     requests = list(query(endpoint, rows))
-    print(f"    {target} endpoint answers {len(rows)} rows in {len(requests)} requests", flush=True)
+    say(f"the endpoint of {target} answers {len(rows):,} rows in {len(requests)} requests", indent="  ")

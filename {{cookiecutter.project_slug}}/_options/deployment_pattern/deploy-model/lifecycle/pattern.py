@@ -22,14 +22,14 @@ def tell(machine: Laptop) -> None:
     story.run("dev", "monitoring", today)
     story.promise(story.version("dev").tags["environment"] == "dev", "the champion of dev was trained in dev")
 
-    story.step("The supporting code is released to staging and prod: no model moves")
+    story.step("The code is released to staging and prod: no model moves")
     story.deploy("staging")
     story.deploy("prod")
     story.promise(story.number("staging") is None and story.number("prod") is None, "a code release brought no model")
     story.run("staging", "sample_data", today)  # stands for the data that staging and prod have anyway
     story.run("prod", "sample_data", today)
 
-    story.step("The first model release: staging accepts it, prod waits for an approval")
+    story.step("The first model release: staging accepts it, prod asks for approval")
     story.promote("staging", today)
     story.promise(story.version("staging").tags["environment"] == "dev", "staging serves what dev trained")
     story.stopped("prod", today, "waits for an approval")
@@ -49,7 +49,7 @@ def tell(machine: Laptop) -> None:
     story.promise(story.snapshot("prod") == before, "no new version, no new row in the release log")
 
     today += timedelta(days=7)
-    story.step("A new version from dev, no code release; the release to prod breaks off and is started again")
+    story.step("A new version; its release to prod breaks off and is repeated")
     for target in ("dev", "staging", "prod"):
         story.run(target, "sample_data", today)
     story.run("dev", "training", today)
@@ -62,7 +62,7 @@ def tell(machine: Laptop) -> None:
     story.run("prod", "inference", today, days=7)
 
     today += timedelta(days=35)
-    story.step("The world changes: prod raises an alarm, and an outdated version is refused")
+    story.step("The world changes: an alarm in prod, and an old version is refused")
     story.run("staging", "sample_data", today, drift=True)
     story.run("prod", "sample_data", today, drift=True)
     story.run("prod", "inference", today, days=35)

@@ -20,7 +20,7 @@ def tell(machine: Laptop) -> None:
     story.run("dev", "monitoring", today)
     story.promise(story.version("dev").tags["environment"] == "dev", "the champion of dev was trained in dev")
 
-    story.step("The code is released to staging; its integration test uses throw-away names")
+    story.step("The code is released to staging; its test uses throw-away names")
     story.run("staging", "integration_test", today)
     story.promise(story.number("staging") is None, "the test left no champion behind")
 
@@ -36,7 +36,7 @@ def tell(machine: Laptop) -> None:
     story.deploy("prod")
     story.promise(story.number("prod") is None, "a code release brought no model")
 
-    story.step("The first model release: prod receives, tests, and waits for an approval")
+    story.step("The first model release: prod receives, tests, asks for approval")
     story.stopped("prod", today, "waits for an approval")
     story.promise(story.number("prod") is None, "nothing serves without an approval")
     story.approve("prod", by="owner-of-prod")
@@ -53,7 +53,7 @@ def tell(machine: Laptop) -> None:
     story.promise(story.snapshot("prod") == before, "no new version, no new row in the release log")
 
     today += timedelta(days=7)
-    story.step("A week later staging retrains on schedule; the release to prod breaks off and is started again")
+    story.step("A week later staging retrains; a release breaks off, is repeated")
     story.run("prod", "sample_data", today)
     story.run("staging", "training", today)
     story.interrupted("prod", today, after="receive")
@@ -64,7 +64,7 @@ def tell(machine: Laptop) -> None:
     story.run("prod", "inference", today, days=7)
 
     today += timedelta(days=35)
-    story.step("The world changes: prod raises an alarm, staging retrains, prod receives")
+    story.step("The world changes: an alarm in prod, and staging trains for it")
     story.run("prod", "sample_data", today, drift=True)
     story.run("prod", "inference", today, days=35)
     story.refused("prod", "monitoring", today, "Run the training job in staging")
@@ -73,7 +73,7 @@ def tell(machine: Laptop) -> None:
     story.promote("prod", today, approved_by="owner-of-prod")
     story.promise(story.number("prod") == 3, "version 3, trained in staging, serves")
 
-    story.step("Somebody trains on next to nothing: the gate of staging refuses, and prod refuses to receive")
+    story.step("Somebody trains on next to nothing: staging and prod refuse it")
     story.refused("staging", "training", today, "did not pass", training_fraction=0.01)
     number = story.number("staging", "challenger")
     story.stopped("prod", today, "release one that PASSED", version=str(number), approved_by="owner-of-prod")

@@ -41,21 +41,24 @@ def approval(
     candidate = registry.get(client, model, version)
     champion = registry.find(client, model, registry.CHAMPION)
     if champion is not None and champion.version == candidate.version:
-        logger.info("version %s of %s serves already", version, model)
+        logger.info("version %s serves already", version)
     elif registry.is_approved(candidate):
-        logger.info("version %s of %s was approved by %s", version, model, candidate.tags["approved_by"])
+        logger.info("version %s was approved by %s", version, candidate.tags["approved_by"])
     elif candidate.tags.get("approval") == "Approved" and "approved_evidence" not in candidate.tags:
         # The button sets one tag. `validate` takes older ones away, so it was pressed for what the gate has found.
         registry.approve(client, candidate, "button of the model page", "")
+        logger.info("version %s is approved by the button of the model page", version)
     elif approved_by:
         check_approved(candidate, approved_evidence)
         registry.approve(client, candidate, approved_by, approval_reason)
-        logger.info("version %s of %s is approved by %s", version, model, approved_by)
+        logger.info("version %s is approved by %s", version, approved_by)
     elif required:
         raise ApprovalError(
             f"Version {version} of {model} passed the gate and waits for an approval. Approve it: uv run models "
             f"approve --target {environment} --version {version} --reason '...', then promote it again."
         )
+    else:
+        logger.info("version %s needs no approval in %s", version, environment)
 
 
 def check_approved(candidate: ModelVersion, approved_evidence: str) -> None:

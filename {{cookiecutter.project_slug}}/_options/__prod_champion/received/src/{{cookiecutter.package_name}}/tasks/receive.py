@@ -98,6 +98,7 @@ def receive(
     client = registry.connect()
     if model_version:
         version = registry.get(client, model, model_version)
+        logger.info("version %s is here already", version.version)
     else:
         source = find_source(client, source_model, source_version)
         # Not `copy_model_version`: it copies every tag, and between workspaces no copy of a copy.
@@ -107,7 +108,7 @@ def receive(
         shown = seen(source)
         if not shown.items() <= version.tags.items():  # its gate has decided anew since it was copied
             registry.tag(client, version, **shown)
-        logger.info("version %s of %s is %s of %s", version.version, model, source.version, source.name)
+        logger.info("version %s is version %s of %s", version.version, source.version, source.name)
 
     holders = (registry.find(client, model, alias) for alias in (registry.CHAMPION, registry.CHALLENGER))
     if version.version not in {holder.version for holder in holders if holder is not None}:

@@ -165,8 +165,8 @@ def collect(schema: str, model: str, run_date: date, days: int, git_commit: str)
         )
     collected = tables.read(spark, predictions).where(period & (F.col("scored_by") == ENDPOINT)).count()
     logger.info(
-        "%d requests since %s: %d failed and %d malformed ones are left out, %d rows of these days collected",
-        *(counts["all"], start, counts["failed"], counts["malformed"], collected),
+        "%d requests since %s: %d failed and %d malformed ones are left out, %s rows of these days collected",
+        *(counts["all"], start, counts["failed"], counts["malformed"], f"{collected:,}"),
     )
 
 

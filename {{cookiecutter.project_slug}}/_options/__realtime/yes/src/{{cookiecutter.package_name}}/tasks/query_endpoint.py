@@ -1,6 +1,7 @@
 """Task `query_endpoint`: sends rows to the endpoint, as the application that uses it does. Never in prod."""
 
 import json
+import logging
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -14,6 +15,8 @@ from ..platform import data, serving, tables
 from ..platform.parameters import run
 from ..problem.features import FEATURES
 from ..problem.source import KEY
+
+logger = logging.getLogger(__name__)
 
 ROWS_PER_REQUEST = 1000  # an inference table leaves out requests of more than a MiB
 PAYLOAD = """
@@ -58,6 +61,7 @@ def query_endpoint(source_table: str, schema: str, model: str, run_date: date, d
     frame = spark.createDataFrame(requests, PAYLOAD)
     today = F.col("request_date") >= F.lit(min(request["request_date"] for request in requests))
     tables.replace(frame, f"{schema}.{serving.PAYLOAD_PREFIX}integration_test_payload", today)
+    logger.info("%s rows sent in %d requests, each was answered", f"{len(rows):,}", len(requests))
 
 
 def main() -> None:
