@@ -137,5 +137,5 @@ def test_a_project_with_an_endpoint_lives_its_life(bake_anew: Bake) -> None:
     # The endpoints are still there for the next command.
     status = run("uv", "run", "python", "-m", "local", "models", "status", cwd=project)
     assert status.returncode == 0, status.stdout
-    (line,) = re.findall(r"^endpoint .*$", status.stdout, re.MULTILINE)
-    assert line.count("100 %") == 3
+    assert len(re.findall(r"^  endpoint +version \d: 100 %", status.stdout, re.MULTILINE)) == 3
+    assert [line for line in (played.stdout + status.stdout).splitlines() if len(line) > 80] == []

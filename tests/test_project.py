@@ -221,15 +221,27 @@ def test_the_lifecycle_tells_its_story(project: Project, lifecycle: str) -> None
     for row in (
         "champion",
         "challenger",
-        "previous",
         "trained in",
         "training data",
         "average precision",
         "approved by",
     ):
-        assert re.search(rf"^{row}\s", table, re.MULTILINE), row
+        assert re.search(rf"^ *{row}\s", table, re.MULTILINE), row
     status = project.run("uv", "run", "python", "-m", "local", "status")
     assert status.strip() in lifecycle, "the status afterwards is the table at the end"
+
+
+def test_the_lifecycle_prints_what_a_terminal_of_80_columns_shows(lifecycle: str) -> None:
+    """Each task with what it found, and no line of MLflow or of another package."""
+    assert [line for line in lifecycle.splitlines() if len(line) > 80] == []
+    assert "\x1b" not in lifecycle and "\r" not in lifecycle, "a pipe gets no colours"
+    tasks = re.findall(r"^    (\S+)  (\w+) +\d+\.\d s(.*)$", lifecycle, re.MULTILINE)
+    assert {outcome for outcome, _, _ in tasks} == {"ok", "FAILED"}
+    assert [name for outcome, name, found in tasks if outcome == "ok" and not found.strip()] == []
+    # Everything else is a heading, a promise, a sentence that goes on, or the state of the environments.
+    story, _, _ = lifecycle.partition("What serves where")
+    known = r"\d+\. |  \w+ \w+$|    (\S+  \w+ +\d+\.\d s|-> |\(|Version )|  the endpoint of | {32}\S|    \w|$"
+    assert [line for line in story.splitlines() if not re.match(known, line)] == []
 
 
 def test_a_champion_serves_that_was_trained_in_the_right_place(project: Project, lifecycle: str, target: str) -> None:

@@ -13,21 +13,19 @@ from .adopt import ROLES
 from .bundle import find_job, load_bundle
 from .engine import QUIET, STATE
 from .reasons import is_own, reason
+from .terminal import waiting
 
 ROOT = Path(__file__).parents[1]
 ERROR_LOG = f"{STATE}/error.log"
 EXAMPLES = {
     "run": """
   uv run python -m local run dev sample_data
-  uv run python -m local run dev training
-  uv run python -m local run dev inference --param run_date=2026-03-09 --param days=7""",
+  uv run python -m local run dev training --param days=60""",
 {%- if cookiecutter.__realtime == "yes" %}
     "query": """
   uv run python -m local query dev
   uv run python -m local query dev --run-date 2026-03-09 --days 7""",
 {%- endif %}
-    "lifecycle": """
-  uv run python -m local lifecycle""",
     "adopt": """
   uv run python -m local adopt orders.csv
   uv run python -m local adopt orders.csv --key id --time sold_at --label paid""",
@@ -36,6 +34,9 @@ EXAMPLES = {
     "access": """
   uv run python -m local access""",
 }
+if (ROOT / "lifecycle").exists():
+    EXAMPLES["lifecycle"] = """
+  uv run python -m local lifecycle"""
 
 
 def parse_arguments(arguments: list[str] | None = None) -> Namespace:
@@ -50,7 +51,7 @@ def parse_arguments(arguments: list[str] | None = None) -> Namespace:
 
     def add(name: str, what: str) -> ArgumentParser:
         epilog, layout = f"examples:{EXAMPLES[name]}", RawDescriptionHelpFormatter
-        command = commands.add_parser(name, help=what, description=f"{what}.", epilog=epilog, formatter_class=layout)
+        command = commands.add_parser(name, help=what, description=what, epilog=epilog, formatter_class=layout)
         command.add_argument("--traceback", action="store_true", help="if it fails, show where in the code")
         return command
 
@@ -64,7 +65,7 @@ def parse_arguments(arguments: list[str] | None = None) -> Namespace:
     query.add_argument("--run-date", type=date.fromisoformat, default=date.today(), help="the day after the last one")
     query.add_argument("--days", type=int, default=1)
 {%- endif %}
-    if (ROOT / "lifecycle").exists():
+    if "lifecycle" in EXAMPLES:
         add("lifecycle", "play the model's life from the first training to a rollback")
     adopting = add("adopt", "make a file or a table of your own the problem of this project")
     adopting.add_argument("table", metavar="FILE_OR_TABLE", help="a CSV or Parquet file, or catalog.schema.table")
@@ -123,9 +124,10 @@ def carry_out(arguments: Namespace) -> None:
 
             play(machine, tell)
     else:
-        from {{ cookiecutter.package_name }} import models
+        with waiting("MLflow starts"):
+            from {{ cookiecutter.package_name }} import models
 
-        from .environment import open_environment
+            from .environment import open_environment
 
         opened = partial(open_environment, ROOT)
         if arguments.command == "models":

@@ -427,7 +427,7 @@ def parse_arguments(arguments: list[str] | None, prog: str) -> Namespace:
 
     def add(name: str, what: str) -> ArgumentParser:
         epilog = f"examples:{EXAMPLES[name]}".format(prog=called)
-        command = commands.add_parser(name, help=what, description=f"{what}.", epilog=epilog, formatter_class=layout)
+        command = commands.add_parser(name, help=what, description=what, epilog=epilog, formatter_class=layout)
         command.add_argument("--traceback", action="store_true", help="if it fails, show where in the code")
         return command
 
