@@ -12,7 +12,7 @@ from helpers import TARGETS, load_bundle
 from ml_template.__main__ import main as ml_template
 
 # What commands, pipelines and readers make, and the repository does not hold.
-MADE = {"uv.lock", ".local/", ".cruft.json", ".local/adopted/source.parquet"}
+MADE = {"uv.lock", ".cruft.json", *(f".local/{name}" for name in ("", "adopted/source.parquet", "runs/", "error.log"))}
 MADE_LATER = {"bindings.json", "release.json", "request.json", "sbom.json"}
 OF_THE_TEMPLATE = {"docs/switching.md"}
 JOBS_OF_PIPELINES = {"build", "bundle", "prod", "staging"}
@@ -58,7 +58,7 @@ def knows(source: Path, subcommand: str, words: list[str]) -> bool:
         return False
     text = "\n".join(path.read_text(encoding="utf-8") for path in (source, *source.parent.glob("*/__init__.py")))
     text += (source.parent / "provider.py").read_text(encoding="utf-8") if source.parent.name == "environments" else ""
-    offered = rf'add_parser\(\s*"{re.escape(subcommand)}"|choices=\[[^]]*"{re.escape(subcommand)}"'
+    offered = rf'\badd(?:_parser)?\(\s*"{re.escape(subcommand)}"|choices=\[[^]]*"{re.escape(subcommand)}"'
     named = ("[-_]".join(option.removeprefix("--").split("-")) for option in options(words))
     return bool(re.search(offered, text)) and all(re.search(rf'"(--)?{name}"', text) for name in named)
 

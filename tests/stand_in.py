@@ -18,12 +18,10 @@ from urllib.parse import quote, unquote
 # How calls begin that reach a workspace.
 REACHES = ("databricks ", "uv run --locked models", "uv run --locked --no-default-groups models")
 STATUS = """\
-                                   staging
-code deployed                 0123456789ab
-model         staging.fraud_detection.model
-champion                                 12
-challenger                     13 (PASSED)
-previous                                  -
+code deployed  0123456789ab
+model          staging.fraud_detection.model
+champion       12
+challenger     13 (PASSED)
 """
 NUMBERS = {"champion": "12", "challenger": "13"}  # of the versions that may be released
 EVIDENCE = "e5" * 32  # the sum over what `models show` prints
