@@ -36,7 +36,7 @@ def load_bundle(root: Path, target: str) -> dict[str, Any]:
             config = _merge(config, included)
     targets = config.pop("targets")
     if target not in targets:
-        raise BundleError(f"No target '{target}'.{_nearest(target, targets)} Use one of: {', '.join(targets)}.")
+        raise BundleError(f"No target '{target}'.{nearest(target, targets)} Use one of: {', '.join(targets)}.")
     overrides = dict(targets[target])
     values = {name: {"default": value} for name, value in overrides.pop("variables", {}).items()}
     config = _merge(_merge(config, overrides), {"variables": values})
@@ -63,12 +63,12 @@ def find_job(bundle: dict[str, Any], key: str, parameters: Iterable[str] = ()) -
     """
     target, jobs = bundle["bundle"]["target"], bundle["resources"]["jobs"]
     if key not in jobs:
-        raise BundleError(f"{target} has no job '{key}'.{_nearest(key, jobs)} It has: {', '.join(sorted(jobs))}.")
+        raise BundleError(f"{target} has no job '{key}'.{nearest(key, jobs)} It has: {', '.join(sorted(jobs))}.")
     declared = [parameter["name"] for parameter in jobs[key].get("parameters", [])]
     for name in parameters:
         if name not in declared:
             raise BundleError(
-                f"Job '{key}' has no parameter '{name}'.{_nearest(name, declared)} "
+                f"Job '{key}' has no parameter '{name}'.{nearest(name, declared)} "
                 f"It has: {', '.join(declared) or 'none'}."
             )
     return jobs[key]
@@ -79,7 +79,7 @@ def target_names(root: Path) -> list[str]:
     return list(_read(root / "databricks.yml")["targets"])
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
     """Return a question that names what may have been meant by `name`; nothing if it is like none of `known`."""
     close = get_close_matches(name, list(known), 1)
     return f" Did you mean '{close[0]}'?" if close else ""
