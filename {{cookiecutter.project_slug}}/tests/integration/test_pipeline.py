@@ -192,6 +192,8 @@ def test_data_like_that_of_training_starts_no_training(pipeline: Pipeline) -> No
     assert pipeline.task_values["drift_detected"] is False
     metrics = {row["metric"] for row in pipeline.table("monitoring_metrics").collect()}
     assert {"rows", "null_rate", "psi"} <= metrics
+    not_a_number = pipeline.table("monitoring_metrics").where("isnan(value) OR isnan(`limit`)")
+    assert not_a_number.isEmpty(), "what was not measured, or has no limit, is null"
 
 
 def test_measuring_a_day_again_writes_no_row_twice(pipeline: Pipeline) -> None:
