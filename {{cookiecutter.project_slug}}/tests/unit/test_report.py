@@ -70,7 +70,7 @@ def test_text_is_escaped() -> None:
 def test_alarms_come_first_with_what_to_do() -> None:
     html = page(report.Finding("rows", "", 12.0, 500.0, alarm=True))
     assert "<strong>2 alarms</strong>" in html
-    assert html.index("PSI of number is 0.88, limit 0.25.") < html.index("Over time")
+    assert html.index("PSI of number is 0.88, limit 0.25<") < html.index("Over time")
     assert "Look whether the job inference ran" in html
     assert "<strong>No alarm</strong>" in report.render("", [OTHER], {}, {}, [], {})
 

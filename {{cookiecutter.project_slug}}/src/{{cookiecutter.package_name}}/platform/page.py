@@ -30,7 +30,7 @@ STYLE = (
 :root { color-scheme: light dark; color: var(--ink); background: var(--paper) }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto; padding: 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.2rem; margin-top: 2rem } p, li { max-width: 45rem }
-h1, p, li, td, figcaption { overflow-wrap: anywhere }
+h1, p, li, figcaption { overflow-wrap: anywhere }
 table { border-collapse: collapse } caption { text-align: left; color: var(--faint) }
 td, th { padding: .25rem .6rem; border-bottom: 1px solid var(--rule); text-align: left; min-width: 4rem }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
@@ -120,3 +120,14 @@ def number(value: float | None, digits: int = 4) -> str:
 def words(name: str) -> str:
     """Return the name of a metric without underscores."""
     return name.replace("_", " ")
+
+
+def figures(found: Iterable[Element]) -> Element:
+    """Return figures side by side, as many as the screen is wide for."""
+    return node("div", *found, class_="figures")
+
+
+def figure(caption: str, chart: Element, alarm: bool = False) -> Element:
+    """Return a chart with its caption."""
+    mark = [node("strong", " (alarm)")] if alarm else []
+    return node("figure", node("figcaption", caption, *mark), chart, class_="alarm" if alarm else "fine")

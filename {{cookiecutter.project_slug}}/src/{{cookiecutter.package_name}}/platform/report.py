@@ -11,7 +11,7 @@ import numpy as np
 from ..problem.metrics import HIGHER_IS_BETTER
 from ..problem.model import PREDICTION
 from . import charts
-from .page import known, node, number, page, table, words
+from .page import figure, figures, known, node, number, page, table, words
 
 # A quarter holds twelve weekly releases, and labels that take two months; a chart on a phone shows no more days.
 DAYS_BACK = 90
@@ -108,21 +108,16 @@ def summary(alarms: list[Finding]) -> Iterable[Element]:
     """Yield how many alarms there are, and what to do about each."""
     plural = "s" if len(alarms) != 1 else ""
     yield node("p", node("strong", f"{len(alarms)} alarm{plural}" if alarms else "No alarm"))
-    if not alarms:
-        return
+    alike: dict[str, list[str]] = {}
+    for alarm in alarms:
+        told = f"{alarm.name} is {number(alarm.value)}, limit {number(alarm.limit)}"
+        alike.setdefault(advice(alarm), []).append(told)
     yield node(
         "ul",
-        *(
-            node(
-                "li",
-                node("strong", f"{alarm.name} is {number(alarm.value)}, limit {number(alarm.limit)}."),
-                f" {advice(alarm)}",
-                class_="alarm",
-            )
-            for alarm in alarms
-        ),
+        *(node("li", node("strong", "; ".join(told)), f". {what}", class_="alarm") for what, told in alike.items()),
     )
-    yield node("p", "docs/operations.md, section Drift alarm, says what follows by itself.")
+    if alarms:
+        yield node("p", "docs/operations.md, section Drift alarm, says what follows by itself.")
 
 
 def over_time(past: list[dict[str, Any]]) -> Iterable[Element]:
@@ -220,14 +215,3 @@ def per_day(volumes: dict[str, dict[date, int]]) -> Iterable[Element]:
         else node("p", f"{name}: none")
         for name, days in volumes.items()
     )
-
-
-def figures(found: Iterable[Element]) -> Element:
-    """Return figures side by side, as many as the screen is wide for."""
-    return node("div", *found, class_="figures")
-
-
-def figure(caption: str, chart: Element, alarm: bool = False) -> Element:
-    """Return a chart with its caption."""
-    mark = [node("strong", " (alarm)")] if alarm else []
-    return node("figure", node("figcaption", caption, *mark), chart, class_="alarm" if alarm else "fine")
