@@ -321,8 +321,14 @@ def parts(found: list[Segment], champion: Scored | None) -> Iterable[Element]:
     yield node("h2", "Per segment")
     if worst:
         yield node("p", "Weakest" + (" beside the champion: " if champion else ": "), node("strong", worst), ".")
+    yield node(
+        "p",
+        "A segment has fewer rows than the holdout, so its numbers are less sure. It is measured where it has as many "
+        "labels as the gate asks of the holdout.",
+        class_="faint",
+    )
     header = ["segment", "rows#", "challenger#", "champion#", ""]
-    yield table(f"{words(MAIN_METRIC)}, where a segment has the labels that the gate asks of the holdout", header, rows)
+    yield table(words(MAIN_METRIC), header, rows)
 
 
 def described(holdout: pd.DataFrame, rows: int) -> dict[str, str]:

@@ -32,9 +32,9 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto; p
 h1 { font-size: 1.5rem } h2 { font-size: 1.2rem; margin-top: 2rem } p, li { max-width: 45rem }
 h1, p, li, figcaption { overflow-wrap: anywhere }
 table { border-collapse: collapse } caption { text-align: left; color: var(--faint) }
-td, th { padding: .25rem .6rem; border-bottom: 1px solid var(--rule); text-align: left; min-width: 4rem }
+td, th { padding: .25rem .6rem; border-bottom: 1px solid var(--rule); text-align: left; min-width: 5rem }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
-.wide { overflow-x: auto } .faint { color: var(--faint) }
+.wide { overflow-x: auto; margin: .8rem 0 } .faint { color: var(--faint) }
 .alarm { background: var(--alarm-paper) } .alarm strong { color: var(--alarm) }
 li.alarm { padding: .4rem .6rem; margin-bottom: .5rem } ul { padding-left: 1.2rem }
 .figures { display: grid; gap: 1.2rem; align-items: start }

@@ -14,7 +14,7 @@ from mlflow.models import Model
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from ..platform import comparison, data, evaluations, registry, sandbox, tables
+from ..platform import card, comparison, data, evaluations, registry, sandbox, tables
 from ..platform.comparison import Scored
 from ..platform.config import Gate, load_config
 from ..platform.evaluate import assess, too_few
@@ -189,6 +189,7 @@ def validate(
         validation_objections="; ".join(reasons)[:500] or "none",
         **{name: f"{value:.4f}" for name, value in metrics.items()},
     )
+    card.write(client, model, version)
     if reasons:
         raise GateError(
             "\n  - ".join([f"Version {version} of {model} did not pass, the champion stays as it was:", *reasons])
