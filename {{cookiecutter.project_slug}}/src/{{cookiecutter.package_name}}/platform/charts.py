@@ -32,9 +32,9 @@ def chart(height: float, label: str, *shapes: Element) -> Element:
     return node("svg", *shapes, viewBox=f"0 0 {WIDTH} {height:g}", role="img", aria_label=label)
 
 
-def ticks(low: float, high: float) -> list[float]:
-    """Return some round numbers, the first not above `low` and the last not below `high`."""
-    return [float(value) for value in MaxNLocator(4).tick_values(low, high)]
+def ticks(low: float, high: float, most: int = 4) -> list[float]:
+    """Return round numbers with at most so many steps, the first not above `low` and the last not below `high`."""
+    return [float(value) for value in MaxNLocator(most).tick_values(low, high)]
 
 
 def triangle(x: float, y: float, title: str) -> Element:

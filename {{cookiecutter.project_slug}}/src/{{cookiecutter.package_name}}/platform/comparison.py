@@ -72,7 +72,7 @@ def resamples(units: pd.Series) -> tuple[Iterator[np.ndarray], float]:
     Whole units are drawn, with replacement, because rows of one are alike. Of many rows fewer are drawn, which makes
     the error larger by a root (Bickel, Götze and van Zwet, Statistica Sinica 7, 1997: m out of n).
     """
-    codes, names = pd.factorize(units)
+    codes, names = pd.factorize(units, use_na_sentinel=False)
     rows, ends = np.argsort(codes, kind="stable"), np.bincount(codes).cumsum()
     starts = [0, *ends]
     drawn = max(round(len(names) * min(1.0, MOST_ROWS / len(codes))), 1)
@@ -198,15 +198,14 @@ def measured(
 def numbers(challenger: Scored, champion: Scored | None, gate: Gate, margin: dict[str, dict[str, float]]) -> Element:
     """Return the table of metrics: each version, their difference, and the limits."""
 
-    def pair(value: float | None, of: str, name: str, sign: str = "") -> str:
+    def pair(shown: str, of: str, name: str) -> str:
         half = margin.get(of, {}).get(name, float("nan"))
-        shown = number(value) if value is None or not sign else f"{value:+.4g}"
         return shown if math.isnan(half) else f"{shown} ± {number(half, 2)}"
 
     rows = []
     for name, value in challenger.metrics.items():
-        other = champion.metrics.get(name) if champion else None
-        compared = other is not None and name in HIGHER_IS_BETTER and not math.isnan(value - other)
+        other = champion.metrics.get(name, float("nan")) if champion else float("nan")
+        difference = value - other if name in HIGHER_IS_BETTER else float("nan")
         limits = [
             *([f"at least {number(gate.minimum[name])}"] if name in gate.minimum else []),
             *([f"at least {number(gate.min_labels[name])}"] if name in gate.min_labels else []),
@@ -220,10 +219,10 @@ def numbers(challenger: Scored, champion: Scored | None, gate: Gate, margin: dic
         rows.append(
             [
                 words(name),
-                pair(value, "challenger", name),
-                pair(other, "champion", name),
-                pair(value - other, "difference", name, "+") if compared and other is not None else "-",
-                verdict(name, value - other, margin) if compared and other is not None else "",
+                pair(number(value), "challenger", name),
+                pair(number(other), "champion", name),
+                "-" if math.isnan(difference) else pair(f"{difference:+.4g}", "difference", name),
+                verdict(name, difference, margin),
                 ", ".join(limits),
             ]
         )
@@ -235,7 +234,7 @@ def numbers(challenger: Scored, champion: Scored | None, gate: Gate, margin: dic
 def verdict(name: str, difference: float, margin: dict[str, dict[str, float]]) -> str:
     """Return what a difference says: `better`, `worse`, or that it may be chance."""
     half = margin.get("difference", {}).get(name, float("nan"))
-    if math.isnan(half):
+    if math.isnan(half) or math.isnan(difference):
         return ""
     if abs(difference) <= half:
         return "may be chance"
@@ -295,10 +294,11 @@ def crosswise(what: str, labels: np.ndarray, ours: np.ndarray, theirs: np.ndarra
 
 def spread(column: str, difference: np.ndarray) -> Element:
     """Return the figure of how far the predictions of two versions are apart."""
-    low, high = np.quantile(difference, [0.01, 0.99])
-    edges = np.unique(np.linspace(low, high, 8))[1:-1] if high > low else np.array([float(low)])
-    shares = np.bincount(np.searchsorted(edges, difference), minlength=len(edges) + 1) / len(difference)
-    names = charts.bins({"edges": edges.tolist()})[:-1]
+    finite = difference[np.isfinite(difference)]
+    low, high = np.quantile(finite, [0.01, 0.99])
+    edges = charts.ticks(float(low), float(high), 8)[1:-1]
+    shares = np.bincount(np.searchsorted(edges, finite), minlength=len(edges) + 1) / len(finite)
+    names = charts.bins({"edges": edges})[:-1]
     title = f"{column} of the challenger less that of the champion"
     return figure(f"{title}, share of the rows", charts.bars(f"{title} %", names, {"rows": shares.tolist()}))
 

@@ -106,8 +106,8 @@ def table(
 
 
 def known(value: float | None) -> float | None:
-    """Return a number, None also for a NaN: nobody measured it."""
-    return None if value is None or math.isnan(value) else value
+    """Return a number, None also for what is none, such as NaN."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -129,5 +129,6 @@ def figures(found: Iterable[Element]) -> Element:
 
 def figure(caption: str, chart: Element, alarm: bool = False) -> Element:
     """Return a chart with its caption."""
-    mark = [node("strong", " (alarm)")] if alarm else []
-    return node("figure", node("figcaption", caption, *mark), chart, class_="alarm" if alarm else "fine")
+    if not alarm:
+        return node("figure", node("figcaption", caption), chart)
+    return node("figure", node("figcaption", caption, node("strong", " (alarm)")), chart, class_="alarm")
