@@ -142,7 +142,7 @@ def bars(name: str, names: list[str], series: dict[str, Sequence[float]]) -> Ele
     shares = name.endswith("%")
     names, values = fewer(names, *series.values())
     factor = 100 if shares else 1
-    left, right, top = 128, WIDTH - 44, 4
+    left, right, top = 134, WIDTH - 44, 4
     bar = 8 if len(values) > 1 else 12
     step = bar * len(values) + 6
     bottom = top + step * len(names)
@@ -160,7 +160,7 @@ def bars(name: str, names: list[str], series: dict[str, Sequence[float]]) -> Ele
     for row, label in enumerate(names):
         y = top + step * row + 3
         short = label if len(label) <= 20 else label[:19] + "…"
-        shapes.append(node("text", short, x=left - 6, y=f"{y + bar * len(values) / 2 + 4:g}", text_anchor="end"))
+        shapes.append(node("text", short, x=left - 6, y=f"{y + bar * len(values) / 2 + 4:g}", class_="bin"))
         found = [each[row] * factor for each in values]
         for place, value in enumerate(found):
             kind = "now" if place == len(values) - 1 else "then"

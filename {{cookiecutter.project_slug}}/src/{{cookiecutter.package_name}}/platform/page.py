@@ -40,7 +40,8 @@ li.alarm { padding: .4rem .6rem; margin-bottom: .5rem } ul { padding-left: 1.2re
 .figures { display: grid; gap: 1.2rem; align-items: start }
 .figures { grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)) }
 figure { margin: 0 } figcaption { font-size: .9rem } svg { display: block; width: 100%; max-width: 28rem; height: auto }
-svg text { font-size: 11px; fill: var(--ink) } .key { display: inline; width: 1.6rem; vertical-align: middle }
+svg text { font-size: 11px; fill: var(--ink) } svg .bin { font-size: 10px; text-anchor: end }
+.key { display: inline; width: 1.6rem; vertical-align: middle }
 .keys span { display: inline-block; margin-right: 1rem } details { margin: 1rem 0 }
 summary { font-weight: bold; cursor: pointer; margin-bottom: .5rem }
 .then { fill: var(--then) } .now { fill: var(--now) } .mark { fill: var(--alarm) } .axis { stroke: var(--rule) }
