@@ -49,6 +49,7 @@ TIMES_AND_RUNS = {
     "released_at",
     "validation_run",
     "validation_results",  # with the time that scoring takes
+    "validation_comparison",  # likewise
     "approved_evidence",
     "source_evidence",
 }

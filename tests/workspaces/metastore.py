@@ -22,6 +22,7 @@ from mlflow.utils.rest_utils import extract_api_info_for_service
 PAGE = 1  # versions in a page of search results, so that a second one is on the next page
 # Databricks documentation, "Apply tags to Unity Catalog securable objects".
 MOST_TAGS, LONGEST_TAG = 50, 1000
+LONGEST_COMMENT = 65_536  # Databricks API reference, "Update a Registered Model"
 
 
 class ApiError(Exception):
@@ -275,6 +276,14 @@ class Registry:
         self.metastore.need(identity, ("EXECUTE",), request.name)
         version = self.metastore.version(request.name, request.version)
         return messages.GetModelVersionResponse(model_version=self.metastore.show(request.name, version))
+
+    def update_model_version(self, identity: str, request: Any) -> Any:
+        self.metastore.need(identity, ("OWNER",), request.name)
+        version = self.metastore.version(request.name, request.version)
+        if len(request.description) > LONGEST_COMMENT:
+            raise invalid(f"A comment has at most {LONGEST_COMMENT} characters.")
+        version.message.description = request.description
+        return messages.UpdateModelVersionResponse(model_version=self.metastore.show(request.name, version))
 
     def delete_model_version(self, identity: str, request: Any) -> Any:
         self.metastore.need(identity, ("OWNER",), request.name)

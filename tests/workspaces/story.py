@@ -54,6 +54,12 @@ class Story:
         model = deployment.workspace.metastore.models[deployment.model]
         return model.versions[model.aliases[alias]].tags
 
+    def card(self, target: str, alias: str = "champion") -> str:
+        """Return the description of a version."""
+        deployment = self.life.deployments[target]
+        model = deployment.workspace.metastore.models[deployment.model]
+        return model.versions[model.aliases[alias]].message.description
+
     def sample(self, target: str, today: date, **parameters: object) -> None:
         self.life.run(target, "sample_data", run_date=today, days=60, rows_per_day=400, **parameters)
 
@@ -100,6 +106,8 @@ class Story:
         promise(tags["source_version"] == number, f"as version {number} there")
         promise(tags["environment"] != target, f"and trained in {tags['environment']}")
         promise(target != "prod" or tags["approved_by"] == approvers, f"and {tags['approved_by']} has approved it")
+        card = self.card(target)
+        promise(all(f"`{text}`" in card for text in ("PASSED", number, tags["approved_by"])), "its card says so too")
         if not before:
             versions = len(self.life.versions(target))
             self.life.type(own, *promote)
@@ -246,6 +254,7 @@ def judge(story: Story) -> None:
         refused("1001 characters", lambda: client.set_model_version_tag(models["prod"], "1", "reason", "x" * 1001))
         refused("APPLY_TAG", lambda: client.set_model_version_tag(models["staging"], "1", "approval", "Approved"))
         refused("OWNER", lambda: client.set_registered_model_alias(models["staging"], "champion", "1"))
+        refused("OWNER", lambda: client.update_model_version(models["staging"], "1", "the best of all"))
     with story.life.working_as(identity_of("staging"), "staging"):
         client = registry.connect()
         refused("EXECUTE", lambda: client.get_model_version(models["prod"], "1"))

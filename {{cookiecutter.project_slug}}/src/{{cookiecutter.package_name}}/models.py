@@ -25,6 +25,9 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.rest_utils import get_workspace_client
 
 from .platform import registry{{ ', serving' if cookiecutter.__realtime == 'yes' }}
+{%- if cookiecutter.__prod_champion == "received" %}
+from .platform.page import number
+{%- endif %}
 from .problem.metrics import HIGHER_IS_BETTER
 {%- if cookiecutter.__prod_champion == "received" %}
 from .tasks.receive import find_copy, find_source, tags_of_copy
@@ -288,11 +291,19 @@ def show(target: Environment, version: str) -> dict[str, str]:
             f"choose one that PASSED. {tags.get('validation_objections', '')}"
         )
     evidence = registry.evidence(found)
-    results = json.loads(tags["validation_results"])
+    results, compared = (json.loads(tags.get(name, "{}")) for name in ("validation_results", registry.COMPARISON))
     rows = {"model": target.model, "version": str(found.version), "gate": f"PASSED at {tags.get('validated_at')}"}
     for name, value in results["metrics"].items():
         champion = results["champion"].get(name)
-        rows[name] = f"{value:g}" + (f" (champion {results['champion_version']}: {champion:g})" if champion else "")
+        own, between = compared.get("margins", {}).get(name, (None, None))
+        rows[name] = number(value) + (f" ± {number(own)}" if own is not None else "")
+        if champion is not None:
+            difference = f", difference {value - champion:+.4g} ± {number(between)}" if between is not None else ""
+            rows[name] += f" (champion {results['champion_version']}: {number(champion)}{difference})"
+    if compared:
+        rows["weakest segment"] = compared["weakest"] or "none has enough labels"
+        page = f"comparison.html in the run {tags['validation_run']}"
+        rows["comparison"] = f"{page}, SHA-256 {compared['page_sha256']}"
     rows |= {name.replace("_", " "): tags[name] for name in sorted(registry.LINEAGE | RECEIVED) if name in tags}
     return rows | {"files sha256": tags["files_sha256"], "evidence": evidence}
 

@@ -125,8 +125,10 @@ def waiting(client: MlflowClient, model: str) -> str:
     version = client.create_model_version(model, source="file:///none")
     for alias in (registry.CHAMPION, registry.CHALLENGER):
         client.set_registered_model_alias(model, alias, version.version)
-    results = {"metrics": {"roc_auc": 0.9}, "champion": {"roc_auc": 0.8}, "champion_version": "7"}
+    results = {"metrics": {"roc_auc": 0.9, "speed": None}, "champion": {"roc_auc": 0.8}, "champion_version": "7"}
     found = {"files_sha256": "0abc", "validation_run": "run", "validation_results": json.dumps(results)}
+    compared = {"margins": {"roc_auc": [0.05, 0.02]}, "weakest": "##vso[a = b", "page_sha256": "0def"}
+    found[registry.COMPARISON] = json.dumps(compared)
     registry.tag(client, version, validation_status="PASSED", git_commit="##vso[task.x]\x1b[2J", **found)
     return registry.evidence(registry.get(client, model, "1"))
 
@@ -141,7 +143,7 @@ def test_what_is_released_is_shown_with_what_its_gate_found(
     evidence = waiting(mlflow_client, model)
     command("show", "--target", "staging")
     shown = capsys.readouterr().out
-    for text in ("0.9 (champion 7: 0.8)", "0abc", evidence):
+    for text in ("0.9 ± 0.05 (champion 7: 0.8, difference +0.1 ± 0.02)", "speed  ", "0abc", evidence):
         assert text in shown
     assert "##vso[" not in shown and "\x1b" not in shown  # the log of a pipeline would obey
     for field, value in (("version", "1"), ("evidence", evidence)):

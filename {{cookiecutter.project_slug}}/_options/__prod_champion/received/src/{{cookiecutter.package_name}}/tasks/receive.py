@@ -5,7 +5,7 @@ import logging
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
-from ..platform import registry
+from ..platform import card, registry
 from ..platform.parameters import run, set_task_value
 
 logger = logging.getLogger(__name__)
@@ -113,6 +113,7 @@ def receive(
     holders = (registry.find(client, model, alias) for alias in (registry.CHAMPION, registry.CHALLENGER))
     if version.version not in {holder.version for holder in holders if holder is not None}:
         registry.challenge(client, version)
+    card.write(client, model, str(version.version))
     set_task_value("version", str(version.version))
 
 
