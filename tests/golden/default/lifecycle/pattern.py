@@ -19,7 +19,7 @@ def tell(machine: Laptop) -> None:
     story.run("dev", "monitoring", today)
     story.promise(story.version("dev").tags["environment"] == "dev", "the champion of dev was trained in dev")
 
-    story.step("The code is released to staging, where the integration test trains on a small part of the data")
+    story.step("The code is released to staging; a test trains on part of the data")
     story.run("staging", "integration_test", today)
     champion = story.version("staging")
     story.promise(champion.tags["environment"] == "staging", "the champion of staging was trained in staging")

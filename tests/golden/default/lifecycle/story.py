@@ -17,6 +17,7 @@ from local.bundle import load_bundle
 from local.engine import STATE, open_session
 from local.environment import open_environment
 from local.jobs import JobError, Laptop
+from local.terminal import say
 
 DAY_ONE = date(2026, 3, 2)
 
@@ -39,7 +40,7 @@ class Story:
     def step(self, title: str) -> None:
         """Announce what happens next."""
         self.steps += 1
-        print(f"\n{self.steps}. {title}  [{time.perf_counter() - self.started:.0f} s]", flush=True)
+        say(f"\n{self.steps}. {title}  [{time.perf_counter() - self.started:.0f} s]", "bold cyan")
 
     def run(self, target: str, job: str, run_date: date, **parameters: object) -> None:
         """Run a job as of `run_date`."""
@@ -51,7 +52,7 @@ class Story:
         self.machine.run(target, job, {"run_date": run_date.isoformat(), **texts})
 
     def refused(self, target: str, job: str, run_date: date, because: str, **parameters: object) -> None:
-        """Run a job that must fail with `because` in the end of its log."""
+        """Run a job that must fail with `because` in what it says."""
         try:
             self.run(target, job, run_date, **parameters)
         except JobError as error:
@@ -67,7 +68,7 @@ class Story:
         """
         if not holds:
             raise BrokenPromiseError(text)
-        print(f"    -> {text}", flush=True)
+        say(f"-> {text}", "green", indent="    ")
 
     def environment(self, target: str) -> models.Environment:
         """Return `target` as the command line `models` works on it."""
@@ -79,7 +80,7 @@ class Story:
 
     def roll_back(self, target: str, reason: str) -> None:
         """Return to the previous champion of `target`."""
-        print(f"    {models.roll_back(self.environment(target), 'lifecycle', reason)}", flush=True)
+        say(models.roll_back(self.environment(target), "lifecycle", reason), indent="    ")
 
     def version(self, target: str, alias: str = registry.CHAMPION) -> Any:
         """Return the model version behind an alias in `target`, None if there is none."""
@@ -122,6 +123,7 @@ def play(machine: Laptop, tell: Callable[[Laptop], None]) -> None:
     tell(machine)
     report = Story(machine).save_report("prod")
     environments = [open_environment(machine.root, target) for target in models.TARGETS]
+    say("\nWhat serves where", "bold cyan")
     print(f"\n{models.status(environments)}\n")
-    print(f"Monitoring report: {report}")
-    print(f"Everything the pattern promises holds ({time.perf_counter() - started:.0f} s).")
+    say(f"Monitoring report: {report.relative_to(machine.root.resolve())}")
+    say(f"Everything the pattern promises holds ({time.perf_counter() - started:.0f} s).", "bold green")

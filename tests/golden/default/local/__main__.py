@@ -1,88 +1,140 @@
 """`uv run python -m local`: the workspaces of this project on a laptop, from single jobs to the whole lifecycle."""
 
+import os
 import sys
-from argparse import ArgumentParser, Namespace
+import traceback
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from functools import partial
 from pathlib import Path
 
 from . import access
 from .adopt import ROLES
+from .bundle import find_job, load_bundle
+from .engine import QUIET, STATE
+from .reasons import is_own, reason
+from .terminal import waiting
 
 ROOT = Path(__file__).parents[1]
+ERROR_LOG = f"{STATE}/error.log"
+EXAMPLES = {
+    "run": """
+  uv run python -m local run dev sample_data
+  uv run python -m local run dev training --param days=60""",
+    "adopt": """
+  uv run python -m local adopt orders.csv
+  uv run python -m local adopt orders.csv --key id --time sold_at --label paid""",
+    "status": """
+  uv run python -m local status""",
+    "access": """
+  uv run python -m local access""",
+}
+if (ROOT / "lifecycle").exists():
+    EXAMPLES["lifecycle"] = """
+  uv run python -m local lifecycle"""
 
 
-def parse_arguments() -> Namespace:
-    parser = ArgumentParser(prog="python -m local", description="The workspaces of this project, on a laptop.")
+def parse_arguments(arguments: list[str] | None = None) -> Namespace:
+    parser = ArgumentParser(
+        prog="python -m local",
+        description="The workspaces of this project, on a laptop.",
+        epilog="examples:" + "".join(EXAMPLES.values()) + "\n  uv run python -m local models status --target dev",
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(traceback=False)
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="run a job of a target")
+
+    def add(name: str, what: str) -> ArgumentParser:
+        epilog, layout = f"examples:{EXAMPLES[name]}", RawDescriptionHelpFormatter
+        command = commands.add_parser(name, help=what, description=what, epilog=epilog, formatter_class=layout)
+        command.add_argument("--traceback", action="store_true", help="if it fails, show where in the code")
+        return command
+
+    run = add("run", "run a job of a target")
     run.add_argument("target")
     run.add_argument("job")
     run.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="override a job parameter")
-    if (ROOT / "lifecycle").exists():
-        commands.add_parser("lifecycle", help="play the model's life from the first training to a rollback")
-    adopting = commands.add_parser("adopt", help="make a file or a table of your own the problem of this project")
+    if "lifecycle" in EXAMPLES:
+        add("lifecycle", "play the model's life from the first training to a rollback")
+    adopting = add("adopt", "make a file or a table of your own the problem of this project")
     adopting.add_argument("table", metavar="FILE_OR_TABLE", help="a CSV or Parquet file, or catalog.schema.table")
     for role, meaning in ROLES.items():
         adopting.add_argument(f"--{role.replace('_', '-')}", metavar="COLUMN", help=meaning)
     adopting.add_argument("--force", action="store_true", help="write without asking, over whatever is there")
-    commands.add_parser("status", help="show what serves where")
+    add("status", "show what serves where")
     commands.add_parser("models", help="what `uv run models` does, on the laptop", add_help=False)
-    commands.add_parser("access", help="write who may read and write what into docs/access.md")
-    arguments, rest = parser.parse_known_args()
-    arguments.rest = rest
-    if rest and arguments.command != "models":
+    add("access", "write who may read and write what into docs/access.md")
+    found, rest = parser.parse_known_args(arguments)
+    found.rest = rest
+    if rest and found.command != "models":
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if arguments.command == "run" and (wrong := [text for text in arguments.param if "=" not in text]):
-        parser.error(f"--param {wrong[0]} has no value: write --param NAME=VALUE")
-    return arguments
+    if found.command == "run" and (wrong := [text for text in found.param if "=" not in text]):
+        run.error(f"--param {wrong[0]} has no value: write --param NAME=VALUE")
+    return found
 
 
-def main() -> None:
-    arguments = parse_arguments()
+def carry_out(arguments: Namespace) -> None:
+    """Do what the command line says.
+
+    What names a target or a job is checked, and refused, before Spark and MLflow are imported.
+    """
     if arguments.command == "access":
-        print(f"{access.table(ROOT)}\n\nWritten to {access.update(ROOT).relative_to(ROOT)}.")
+        print(f"Written to {access.update(ROOT).relative_to(ROOT)}. See what has changed: git diff")
         return
     if arguments.command == "adopt":
         from .adopt.command import adopt
-        from .adopt.reading import AdoptError
 
-        try:
-            adopt(ROOT, arguments.table, {role: getattr(arguments, role) for role in ROLES}, arguments.force)
-        except AdoptError as error:
-            sys.exit(f"local: {error}")
-        except (EOFError, KeyboardInterrupt):
-            sys.exit("local: interrupted")
+        adopt(ROOT, arguments.table, {role: getattr(arguments, role) for role in ROLES}, arguments.force)
         return
-    # Imported late: the help text and a mistyped command should not wait for Spark and MLflow.
-    from .bundle import BundleError
-    from .jobs import JobError, laptop
+    if arguments.command == "run":
+        parameters = dict(text.split("=", 1) for text in arguments.param)
+        find_job(load_bundle(ROOT, arguments.target), arguments.job, parameters)
+        from .jobs import laptop
 
-    try:
-        if arguments.command == "run":
-            with laptop(ROOT) as machine:
-                parameters = dict(text.split("=", 1) for text in arguments.param)
-                machine.run(arguments.target, arguments.job, parameters)
-        elif arguments.command == "lifecycle":
-            from lifecycle import fresh_state
+        with laptop(ROOT) as machine:
+            machine.run(arguments.target, arguments.job, parameters)
+    elif arguments.command == "lifecycle":
+        from .jobs import laptop
+        from lifecycle import fresh_state
 
-            fresh_state(ROOT)
-            with laptop(ROOT) as machine:  # which imports what tasks need, while this process imports the story
-                from lifecycle.pattern import tell
-                from lifecycle.story import play
+        fresh_state(ROOT)
+        with laptop(ROOT) as machine:  # which imports what tasks need, while this process imports the story
+            from lifecycle.pattern import tell
+            from lifecycle.story import play
 
-                play(machine, tell)
-        else:
+            play(machine, tell)
+    else:
+        with waiting("MLflow starts"):
             from fraud_detection import models
 
             from .environment import open_environment
 
-            opened = partial(open_environment, ROOT)
-            if arguments.command == "models":
-                models.main(arguments.rest, opened, prog="python -m local models")
-            else:
-                print(models.status([opened(target) for target in models.TARGETS]))
-    except (BundleError, JobError, AssertionError) as error:  # the last one is a promise that the lifecycle saw broken
-        sys.exit(f"local: {error}")
+        opened = partial(open_environment, ROOT)
+        if arguments.command == "models":
+            models.main(arguments.rest, opened, prog="python -m local models")
+        else:
+            print(models.status([opened(target) for target in models.TARGETS]))
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr] # a pipe of Windows may lack characters
+    try:
+        carry_out(arguments)
+    except (EOFError, KeyboardInterrupt):
+        sys.exit("local: interrupted")
+    except Exception as error:
+        log = getattr(error, "log", None)  # of the task that failed
+        where = log.read_text(encoding="utf-8", errors="replace") if log else traceback.format_exc()
+        if arguments.traceback:
+            print(where, file=sys.stderr)
+        if is_own(error):
+            sys.exit(f"local: {error}")
+        (ROOT / STATE).mkdir(exist_ok=True)
+        (ROOT / ERROR_LOG).write_text(where, encoding="utf-8")
+        sys.exit(f"local: {reason(error)}\nNobody foresaw this. Where in the code: --traceback, or {ERROR_LOG}")
 
 
 if __name__ == "__main__":

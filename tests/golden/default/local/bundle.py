@@ -3,6 +3,8 @@
 import getpass
 import re
 import subprocess
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ def load_bundle(root: Path, target: str) -> dict[str, Any]:
             config = _merge(config, included)
     targets = config.pop("targets")
     if target not in targets:
-        raise BundleError(f"No target '{target}'. Use one of: {', '.join(targets)}.")
+        raise BundleError(f"No target '{target}'.{nearest(target, targets)} Use one of: {', '.join(targets)}.")
     overrides = dict(targets[target])
     values = {name: {"default": value} for name, value in overrides.pop("variables", {}).items()}
     config = _merge(_merge(config, overrides), {"variables": values})
@@ -50,9 +52,37 @@ def load_bundle(root: Path, target: str) -> dict[str, Any]:
     return _resolve(config, config)
 
 
+def find_job(bundle: dict[str, Any], key: str, parameters: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the job `key` of the bundle.
+
+    Args:
+        parameters: names that the job must declare.
+
+    Raises:
+        BundleError: if the target has no such job, or the job no such parameter.
+    """
+    target, jobs = bundle["bundle"]["target"], bundle["resources"]["jobs"]
+    if key not in jobs:
+        raise BundleError(f"{target} has no job '{key}'.{nearest(key, jobs)} It has: {', '.join(sorted(jobs))}.")
+    declared = [parameter["name"] for parameter in jobs[key].get("parameters", [])]
+    for name in parameters:
+        if name not in declared:
+            raise BundleError(
+                f"Job '{key}' has no parameter '{name}'.{nearest(name, declared)} "
+                f"It has: {', '.join(declared) or 'none'}."
+            )
+    return jobs[key]
+
+
 def target_names(root: Path) -> list[str]:
     """Return the targets of the bundle, in their order."""
     return list(_read(root / "databricks.yml")["targets"])
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a question that names what may have been meant by `name`; nothing if it is like none of `known`."""
+    close = get_close_matches(name, list(known), 1)
+    return f" Did you mean '{close[0]}'?" if close else ""
 
 
 def _read(path: Path) -> dict[str, Any]:

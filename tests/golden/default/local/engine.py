@@ -12,6 +12,8 @@ from typing import Any
 STATE = ".local"
 PRIMARY_KEY = re.compile(r", CONSTRAINT \S+ PRIMARY KEY \(.+?\)")
 HISTORY = re.compile(r"DESCRIBE HISTORY (.+) LIMIT 1")
+# MLflow reads them when it is imported: it tells of tables that it makes, and prints the address of each run.
+QUIET = {"MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 
 
 def set_aside(root: Path) -> Path:

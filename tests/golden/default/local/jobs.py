@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing import forkserver
@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from .adopt import calendar
-from .bundle import BundleError, load_bundle, target_names
+from .bundle import BundleError, find_job, load_bundle, target_names
 from .engine import STATE, create_resources, spark_server
 from .task import TaskRun, execute
+from .terminal import say, say_task, waiting
 from .variables import variables
 
 # What the laptop honours or may ignore without changing results. Anything else in a job is refused by name.
@@ -38,6 +39,10 @@ DYNAMIC = re.compile(r"\{\{\s*([\w.]+)\s*\}\}")
 class JobError(RuntimeError):
     """A task of the job failed."""
 
+    def __init__(self, message: str, log: Path) -> None:
+        super().__init__(message)
+        self.log = log
+
 
 @dataclass(frozen=True)
 class Laptop:
@@ -56,23 +61,27 @@ class Laptop:
 
         Raises:
             BundleError: if the target has no such job, or the job no such parameter.
-            JobError: names the task that failed, with the end of its log.
+            JobError: says which task failed and why.
         """
-        JobRun(self, self.deploy(target), job, parameters or {}).run()
+        with waiting(f"{target} is deployed to this machine"):
+            bundle = self.deploy(target)
+        JobRun(self, bundle, job, parameters or {}).run()
 
 
 @contextmanager
 def laptop(root: Path) -> Iterator[Laptop]:
     """Start what jobs of the project in `root` need, and stop it at the end."""
-    os.environ.update(variables(root))
-    catalogs = [
-        schema["catalog_name"]
-        for target in target_names(root)
-        for schema in load_bundle(root, target)["resources"]["schemas"].values()
-    ]
-    if sys.platform == "linux":
-        forkserver.ensure_running()  # imports while this process goes on
-    with spark_server(list(dict.fromkeys(catalogs))):
+    with ExitStack() as running:
+        with waiting("Spark and MLflow start"):
+            os.environ.update(variables(root))
+            catalogs = [
+                schema["catalog_name"]
+                for target in target_names(root)
+                for schema in load_bundle(root, target)["resources"]["schemas"].values()
+            ]
+            if sys.platform == "linux":
+                forkserver.ensure_running()  # imports while this process goes on
+            running.enter_context(spark_server(list(dict.fromkeys(catalogs))))
         yield Laptop(root)
 
 
@@ -80,23 +89,17 @@ class JobRun:
     """One run of one job."""
 
     def __init__(self, laptop: Laptop, bundle: dict[str, Any], key: str, parameters: dict[str, str]) -> None:
-        jobs = bundle["resources"]["jobs"]
+        job = find_job(bundle, key, parameters)
         target = bundle["bundle"]["target"]
-        if key not in jobs:
-            raise BundleError(f"{target} has no job '{key}'. It has: {', '.join(sorted(jobs))}.")
-        job = jobs[key]
         _refuse_unknown(f"job {key}", job, JOB_FIELDS)
         defaults = {parameter["name"]: parameter["default"] for parameter in job.get("parameters", [])}
-        if unknown := parameters.keys() - defaults.keys():
-            raise BundleError(
-                f"Job '{key}' has no parameter '{min(unknown)}'. It has: {', '.join(defaults) or 'none'}."
-            )
         self.laptop, self.bundle, self.key, self.target, self.job = laptop, bundle, key, target, job
         self.started = datetime.now(UTC)
         self.id = f"{self.started:%Y%m%dT%H%M%S%f}-{target}-{key}"
         self.parameters = {name: self._text(value, "") for name, value in (defaults | parameters).items()}
         self.values: dict[str, dict[str, Any]] = {}
         self.outcomes: dict[str, str] = {}
+        self.announced = False
 
     def run(self, until: str | None = None) -> None:
         """Run the tasks in the order of their dependencies, and stop after the task `until` if it is given.
@@ -134,9 +137,13 @@ class JobRun:
             own = {name: self._text(value, key) for name, value in other.get("job_parameters", {}).items()}
             # Databricks hands them to the job that is called as well.
             JobRun(self.laptop, self.bundle, other["job_id"], own | self.parameters).run()
+            self.announced = False
             return "success"
+        if not self.announced:
+            say(f"{self.target} {self.key}", "bold", indent="  ")
+            self.announced = True
         if task["python_wheel_task"]["entry_point"] in LEFT_OUT:
-            print(f"    {self.target} {self.key}.{key} left out: it needs a workspace", flush=True)
+            say_task(key, "-", 0, "left out: it needs a workspace")
             return "success"
         self._run_wheel(key, task["python_wheel_task"])
         return "success"
@@ -151,17 +158,22 @@ class JobRun:
             parameters=own | self.parameters,
             lakehouse=self.laptop.root.resolve() / STATE / "lakehouse",
             log=folder / f"{key}.log",
-            values=folder / f"{key}.values.json",
         )
         start = time.perf_counter()
-        print(f"    {self.target} {self.key}.{key}", end=" ", flush=True)
         process = PROCESSES.Process(target=execute, args=(run,))
-        process.start()
-        process.join()
-        print(f"{'ok' if process.exitcode == 0 else 'FAILED'} ({time.perf_counter() - start:.1f} s)", flush=True)
-        if process.exitcode:
-            tail = run.log.read_text(encoding="utf-8").strip().splitlines()[-12:]
-            raise JobError("\n".join([f"{self.target} {self.key}.{key} failed, log in {run.log}:", *tail]))
+        with waiting(f"{self.target} {self.key}.{key}") as add:
+            process.start()
+            while process.is_alive():
+                process.join(0.2)
+                add(run.finding())
+        failed = process.exitcode != 0
+        say_task(key, "FAILED" if failed else "ok", time.perf_counter() - start, "" if failed else run.finding())
+        if failed:
+            raise JobError(
+                f"{self.target} {self.key}.{key} failed: {run.failure(process.exitcode)}\n"
+                f"Its log: {run.log.relative_to(self.laptop.root.resolve())}",
+                run.log,
+            )
         if run.values.exists():
             self.values[key] = json.loads(run.values.read_text(encoding="utf-8"))
 

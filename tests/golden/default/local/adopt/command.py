@@ -19,6 +19,7 @@ from fraud_detection.problem import source as problem_source
 
 from ..bundle import load_bundle, target_names
 from ..engine import STATE, set_aside
+from ..terminal import say, waiting
 from . import ADOPTED, CALENDAR, ROLES, ROWS, trial, writing
 from .profile import Profile, describe
 from .reading import AdoptError, Source, identifier, read
@@ -45,7 +46,7 @@ def adopt(root: Path, table: str, given: dict[str, str | None], force: bool) -> 
         raise AdoptError("There is no terminal to confirm on: add --force to write without asking.")
     source = read(table)
     for note in [f"{old} is called {new}" for old, new in source.renamed.items()] + source.notes:
-        print(f"  {note}")
+        say(note, indent="  ")
     adopted = check(source, _roles(given, source), _kind())
     profile = describe(adopted)
     with _staged(root) as stage:
@@ -56,7 +57,7 @@ def adopt(root: Path, table: str, given: dict[str, str | None], force: bool) -> 
         fresh = _filled(root, stage)
         _write(root, files)
         _swap(root, fresh)
-    print("\nNow: uv run pytest, uv run python -m local run dev training, and git diff.")
+    say("\nNow: uv run pytest, uv run python -m local run dev training, and git diff.")
 
 
 def _roles(given: dict[str, str | None], source: Source) -> Roles:
@@ -138,10 +139,11 @@ def _stage(stage: Path, root: Path, adopted: Adopted, profile: Profile) -> dict[
         "rows_per_day": str(min(1000, profile.rows_per_day)),
     }
     (stage / CALENDAR).write_text(json.dumps(task), encoding="utf-8")
-    print("\nTrying a first model …", flush=True)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(stage / "src"), str(root.resolve())])}
     command = [sys.executable, "-m", "local.adopt.trial", str(stage)]
-    tried = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True)
+    say("\nTrying a first model")
+    with waiting("it is trained and measured"):
+        tried = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True)
     if tried.returncode:
         (*_, cause) = tried.stderr.strip().splitlines() or ["it says nothing"]
         log = root / STATE / LOG
@@ -158,18 +160,18 @@ def _show(
 ) -> None:
     """Print what was found, and what would be written."""
     newest = f"the newest of the day before {profile.today}" if profile.today else "a snapshot"
-    print(f"\n{source.name}: {len(adopted.rows):,} rows, {newest}")
+    say(f"\n{source.name}: {len(adopted.rows):,} rows, {newest}")
     for note in adopted.notes:
-        print(f"  {note}")
-    print(f"Features: {', '.join(profile.features)}")
+        say(note, indent="  ")
+    say(f"Features: {', '.join(profile.features)}")
     for name, reason in profile.left_out.items():
-        print(f"  without {name}: it {reason}")
-    print(result["reached"])
+        say(f"without {name}: it {reason}", indent="  ")
+    say(result["reached"])
     if not result["gained"]:
-        print("  The columns say little about the label: look for better ones before you rely on a model.")
-    print(
+        say("The columns say little about the label: look for better ones before you rely on a model.", indent="  ")
+    say(
         "\nproblem/sample.py and config.yml will hold summaries of the table and no row of it: percentiles of the "
-        "numbers,\nshares of the values that at least 10 rows have, of nulls and of hours. They go into the repository."
+        "numbers, shares of the values that at least 10 rows have, of nulls and of hours. They go into the repository."
     )
     uncommitted = _uncommitted(root)
     for name in [*files, *_deleted(root, files)]:

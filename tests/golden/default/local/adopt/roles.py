@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import pandas as pd
 
+from ..bundle import nearest
 from .reading import AdoptError, Source
 
 KEY_TYPES = ("string", "bigint", "int")
@@ -57,7 +58,8 @@ def check(source: Source, roles: Roles, kind: str) -> Adopted:
     for role, column in roles.named().items():
         if column not in source.types:
             left_out = next((note for note in source.notes if note.startswith(f"{column} ")), "")
-            raise AdoptError(left_out or f"{source.name} has no column {column}. It has: {', '.join(source.types)}.")
+            known = f"{nearest(column, source.types)} It has: {', '.join(source.types)}."
+            raise AdoptError(left_out or f"{source.name} has no column {column}.{known}")
         if list(roles.named().values()).count(column) > 1:
             raise AdoptError(f"{column} cannot be two things: name another column as --{role.replace('_', '-')}.")
     rows = source.rows.to_pandas(date_as_object=False)

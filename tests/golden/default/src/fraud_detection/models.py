@@ -1,17 +1,20 @@
 """`uv run models`: what serves where, releases of model versions, and the way back. For people and for CI."""
 
 import json
+import logging
 import os
+import re
 import secrets
 import shutil
 import subprocess
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+import sys
+import textwrap
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import mlflow
-import pandas as pd
 from mlflow.tracking import MlflowClient
 from mlflow.utils.rest_utils import get_workspace_client
 
@@ -19,6 +22,7 @@ from .platform import registry
 from .problem.metrics import HIGHER_IS_BETTER
 
 TARGETS = ["dev", "staging", "prod"]
+WIDTH = 80  # of what is printed: of a terminal, and of the page of a pipeline
 MAIN_METRIC = next(iter(HIGHER_IS_BETTER))
 
 
@@ -111,9 +115,12 @@ def describe(target: Environment) -> dict[str, str]:
     def join(*names: str, between: str) -> str:
         return between.join(tags[name] for name in names) if all(name in tags for name in names) else "-"
 
+    def minute(name: str) -> str:
+        return tags.get(name, "-")[:16].replace("T", " ")
+
     return rows | {
         "trained in": tags.get("environment", "-"),
-        "trained at": tags.get("trained_at", "-"),
+        "trained at": minute("trained_at"),
         "trained from commit": (tags.get("git_commit") or "-")[:12],
         "training data": join("training_table", "training_table_version", between=" version "),
         "training days": join("training_start", "training_end", between=" to "),
@@ -121,19 +128,55 @@ def describe(target: Environment) -> dict[str, str]:
         "received from": join("source_model", "source_version", between=" version "),
         MAIN_METRIC.replace("_", " "): tags.get(MAIN_METRIC, "-"),
         "approved by": tags.get("approved_by", "-"),
-        "approved at": tags.get("approved_at", "-"),
+        "approved at": minute("approved_at"),
     }
 
 
 def status(environments: Sequence[Environment]) -> str:
-    """Return a table with one column per environment."""
-    rows = {environment.name: describe(environment) for environment in environments}
-    return pd.DataFrame(rows).map(one_line).to_string()
+    """Return what serves where: what is short side by side, the rest below it, without what no environment has."""
+    found = {
+        environment.name: {label: one_line(value) for label, value in describe(environment).items()}
+        for environment in environments
+    }
+    labels = [
+        label
+        for label in next(iter(found.values()))
+        if label == registry.CHAMPION or any(rows[label] != "-" for rows in found.values())
+    ]
+    if len(found) == 1:
+        (rows,) = found.values()
+        return table({label: rows[label] for label in labels})
+    margin = max(map(len, labels))
+    room = (WIDTH - margin) // len(found) - 2
+    short = [label for label in labels if all(len(rows[label]) <= room for rows in found.values())]
+
+    def line(label: str, values: Sequence[str]) -> str:
+        return f"{label:{margin}}{''.join(f'  {value:{room}}' for value in values)}".rstrip()
+
+    parts = [line("", list(found)), *(line(label, [rows[label] for rows in found.values()]) for label in short)]
+    for name, rows in found.items():
+        rest = {label: rows[label] for label in labels if label not in short and rows[label] != "-"}
+        parts += ["", f"{name}:", table(rest, indent="  ")] if rest else []
+    return "\n".join(parts)
 
 
 def one_line(text: str) -> str:
     """Return a text from a registry without what a terminal or the log of a pipeline takes for a command."""
-    return "".join(character if character.isprintable() else "?" for character in text).replace("##", "# #")
+    printable = "".join(character if character.isprintable() else "?" for character in text)
+    return re.sub(r"([#:])(?=\1)", r"\1 ", printable)  # ##vso[…] of Azure DevOps, ::add-mask:: of GitHub
+
+
+def table(rows: dict[str, str], indent: str = "") -> str:
+    """Return labels and values as text: a pair in a line, or the value below its label where it is too long for that.
+
+    No value is cut, and no word of one is divided: what is shown can be copied.
+    """
+    margin, lines = max(map(len, rows)), []
+    below = textwrap.TextWrapper(WIDTH, f"{indent}  ", f"{indent}  ", break_long_words=False, break_on_hyphens=False)
+    for label, value in ((label, one_line(value)) for label, value in rows.items()):
+        line = f"{indent}{label:{margin}}  {value}"
+        lines += [line] if len(line) <= WIDTH else [indent + label, *below.wrap(value)]
+    return "\n".join(lines)
 
 
 def roll_back(target: Environment, by: str, reason: str, take_over: bool = False) -> str:
@@ -164,11 +207,33 @@ def short_enough(text: str) -> str:
     return text
 
 
+EXAMPLES = {
+    "status": """
+  {prog} status
+  {prog} status --target dev""",
+    "rollback": """
+  {prog} rollback --target dev --reason "too many complaints\"""",
+}
+
+
 def parse_arguments(arguments: list[str] | None, prog: str) -> Namespace:
-    parser = ArgumentParser(prog=prog, description="What serves where, releases of model versions, and rollback.")
+    layout, called = RawDescriptionHelpFormatter, f"uv run {prog}"
+    parser = ArgumentParser(
+        prog=prog,
+        description="What serves where, releases of model versions, and rollback.",
+        epilog=f"examples:{''.join(EXAMPLES.values())}".format(prog=called),
+        formatter_class=layout,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    show = commands.add_parser("status", help="champion, challenger and previous of each environment")
-    back = commands.add_parser("rollback", help="the previous champion serves again")
+
+    def add(name: str, what: str) -> ArgumentParser:
+        epilog = f"examples:{EXAMPLES[name]}".format(prog=called)
+        command = commands.add_parser(name, help=what, description=what, epilog=epilog, formatter_class=layout)
+        command.add_argument("--traceback", action="store_true", help="if it fails, show where in the code")
+        return command
+
+    show = add("status", "champion, challenger and previous of each environment")
+    back = add("rollback", "the previous champion serves again")
     deciding = [back]
 
     show.add_argument("--target", choices=TARGETS, help="one environment only")
@@ -197,7 +262,19 @@ def main(arguments: list[str] | None = None, opened: Opener = deployed, prog: st
         opened: how environments are found.
     """
     found = parse_arguments(arguments, prog)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", str(sys.stderr.isatty()).lower())
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr] # a pipe of Windows may lack characters
     try:
         print(carry_out(found, opened))
+    except KeyboardInterrupt:
+        raise SystemExit("models: interrupted") from None
     except (CommandError, registry.RegistryError) as error:
         raise SystemExit(f"models: {error}") from None
+    except Exception as error:
+        if found.traceback:
+            raise
+        said = f"{type(error).__name__}: {error}".strip()
+        raise SystemExit(f"models: {said}\nNobody foresaw this. To see where in the code, add --traceback.") from None

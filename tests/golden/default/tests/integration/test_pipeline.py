@@ -1,5 +1,7 @@
 """The steps of the jobs one after the other on small data, with a real registry and real Delta tables."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
@@ -141,6 +143,18 @@ def test_the_model_has_a_signature_and_an_input_example(pipeline: Pipeline) -> N
     assert info.saved_input_example_info is not None
 
 
+def test_the_gate_shows_what_it_compared(pipeline: Pipeline) -> None:
+    """The page is one file, and the version says which, in a tag that an approval is bound to."""
+    tags = registry.get(pipeline.client, pipeline.model, registry.CHAMPION).tags
+    told = json.loads(tags[registry.COMPARISON])
+    written = mlflow.artifacts.download_artifacts(f"runs:/{tags['validation_run']}/comparison.html")
+    html = Path(written).read_bytes()
+    assert hashlib.sha256(html).hexdigest() == told["page_sha256"]
+    assert told["margins"].keys() == HIGHER_IS_BETTER.keys()
+    assert all(own > 0 and between is None for own, between in told["margins"].values())
+    assert b"Passes" in html and b"nan" not in html.lower()
+
+
 def test_the_training_run_shows_plots(pipeline: Pipeline) -> None:
     run = registry.get(pipeline.client, pipeline.model, registry.CHAMPION).tags["training_run"]
     plots = {Path(artifact.path).stem for artifact in pipeline.client.list_artifacts(run, "plots")}
@@ -174,6 +188,8 @@ def test_data_like_that_of_training_starts_no_training(pipeline: Pipeline) -> No
     assert pipeline.task_values["drift_detected"] is False
     metrics = {row["metric"] for row in pipeline.table("monitoring_metrics").collect()}
     assert {"rows", "null_rate", "psi"} <= metrics
+    not_a_number = pipeline.table("monitoring_metrics").where("isnan(value) OR isnan(`limit`)")
+    assert not_a_number.isEmpty(), "what was not measured, or has no limit, is null"
 
 
 def test_measuring_a_day_again_writes_no_row_twice(pipeline: Pipeline) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from local.bundle import BundleError, load_bundle, target_names
+from local.bundle import BundleError, find_job, load_bundle, target_names
 from local.jobs import JobRun, Laptop
 
 BUNDLE = """
@@ -99,6 +99,8 @@ def test_an_unknown_target_is_named(root: Path) -> None:
     assert target_names(root) == ["dev", "prod"]
     with pytest.raises(BundleError, match=r"No target 'test'. Use one of: dev, prod."):
         load_bundle(root, "test")
+    with pytest.raises(BundleError, match=r"No target 'prd'. Did you mean 'prod'\? Use one of: dev, prod."):
+        load_bundle(root, "prd")
 
 
 def test_an_unknown_reference_is_named(root: Path) -> None:
@@ -118,10 +120,14 @@ def test_parameters_override_defaults(root: Path) -> None:
 def test_an_unknown_job_is_named(root: Path) -> None:
     with pytest.raises(BundleError, match=r"dev has no job 'play'. It has: work."):
         JobRun(Laptop(root), load_bundle(root, "dev"), "play", {})
+    with pytest.raises(BundleError, match=r"dev has no job 'wrok'. Did you mean 'work'\? It has: work."):
+        find_job(load_bundle(root, "dev"), "wrok")
 
 
 def test_an_unknown_parameter_is_named(root: Path) -> None:
-    with pytest.raises(BundleError, match=r"Job 'work' has no parameter 'day'. It has: days, table."):
+    with pytest.raises(BundleError, match=r"Job 'work' has no parameter 'rows'. It has: days, table."):
+        run(root, rows="7")
+    with pytest.raises(BundleError, match=r"Job 'work' has no parameter 'day'. Did you mean 'days'\? It has: days"):
         run(root, day="7")
 
 

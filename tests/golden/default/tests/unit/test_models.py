@@ -1,3 +1,4 @@
+import re
 from itertools import count
 from pathlib import Path
 
@@ -35,6 +36,23 @@ def test_an_empty_registry_has_nothing_to_tell(model: str) -> None:
 def test_status_shows_one_column_per_target(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     command("status")
     assert capsys.readouterr().out.splitlines()[0].split() == models.TARGETS
+
+
+def test_status_fits_a_terminal_and_cuts_nothing_that_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = {"champion": "-", "previous": "-", "model": "-", "commit": "-", "approved by": "-"}
+    told = {
+        "dev": empty | {"champion": "1", "model": f"dev.{'long_' * 12}model", "commit": "0123abc"},
+        "prod": empty | {"champion": "2", "approved by": "ann [red]of[/red] ###vso[task.x] ::error:: the board " * 4},
+    }
+    monkeypatch.setattr(models, "describe", lambda target: told[target.name])
+    shown = models.status([models.Environment(name, {}, "") for name in told])
+
+    assert max(map(len, shown.splitlines())) <= 80
+    rows = {line.split("  ")[0]: line.split() for line in shown.splitlines()}
+    assert rows["champion"] == ["champion", "1", "2"] and rows["commit"] == ["commit", "0123abc", "-"]
+    assert "previous" not in shown, "no environment has one"
+    assert told["dev"]["model"] in shown and "[red]of[/red]" in shown
+    assert not re.search("##|::", shown), "the log of a pipeline would obey"
 
 
 def test_a_rollback_that_cannot_be_done_is_one_sentence(mlflow_client: MlflowClient, model: str) -> None:

@@ -117,7 +117,7 @@ def test_a_new_challenger_has_passed_nothing(client: MlflowClient, model: str) -
     assert not {"approval", "approved_by", "approved_at"} & tags.keys()
 
 
-@pytest.mark.parametrize("changed", registry.GATE_RESULT)
+@pytest.mark.parametrize("changed", [*registry.GATE_RESULT, registry.COMPARISON])
 def test_an_approval_is_of_one_version_as_the_gate_left_it(client: MlflowClient, model: str, changed: str) -> None:
     number = add_challenger(client, model)
     registry.approve(client, registry.get(client, model, number), by="ann", reason="looks good")

@@ -32,6 +32,12 @@ def assess(rows: pd.DataFrame, raw: np.ndarray, seconds: float) -> dict[str, flo
     return metrics.quality(rows[LABEL], prediction(raw)) | speed | counts(rows[LABEL])
 
 
+def headline(measured: dict[str, float]) -> str:
+    """Return the main metric of the problem, for one line of a log."""
+    name = next(iter(metrics.HIGHER_IS_BETTER))
+    return f"{name.replace('_', ' ')} {measured.get(name, float('nan')):,.3f}"
+
+
 def evaluate(predict: Callable[[pd.DataFrame], np.ndarray], rows: pd.DataFrame) -> dict[str, float]:
     """Score `rows` (FEATURES and LABEL) with `predict`, and assess what it returns."""
     predict(rows[FEATURES].head(1))  # the first call pays for loading, not for scoring

@@ -29,6 +29,9 @@ def run(function: Callable[..., Any]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
     for chatty in ("py4j", "alembic", "mlflow", "pyspark"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # One warns of every pickle, and `train` says why it writes one. The other misses pip, which uv does without.
+    for alarmed in ("mlflow.sklearn", "mlflow.utils.environment"):
+        logging.getLogger(alarmed).setLevel(logging.ERROR)
 
     parser = ArgumentParser(prog=function.__name__, description=function.__doc__, allow_abbrev=False)
     for name, kind in get_type_hints(function).items():

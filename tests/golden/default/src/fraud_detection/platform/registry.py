@@ -31,6 +31,7 @@ LINEAGE = {
 
 # What `validate` writes on a version: what an approval is about.
 GATE_RESULT = ("files_sha256", "validation_status", "validation_run", "validation_results")
+COMPARISON = "validation_comparison"  # what it shows with that; the gate of an older release did not write it
 APPROVAL = ("approval", "approved_by", "approved_as", "approved_at", "approval_reason", "approved_evidence")
 
 CHANGING = "changing_"  # begins the tags of a model that say which operation moves its aliases
@@ -187,7 +188,8 @@ def evidence(version: ModelVersion, result: Mapping[str, str] | None = None) -> 
             f"Version {version.version} of {version.name} has no {missing[0]}: "
             "its gate has not decided, or did so before it recorded what an approval needs."
         )
-    known = [version.name, str(version.version), *(result[name] for name in GATE_RESULT)]
+    shown = (*GATE_RESULT, COMPARISON) if COMPARISON in result else GATE_RESULT
+    known = [version.name, str(version.version), *(result[name] for name in shown)]
     return hashlib.sha256("\n".join(known).encode()).hexdigest()
 
 

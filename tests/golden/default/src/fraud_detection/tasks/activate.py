@@ -4,7 +4,7 @@ import logging
 
 from pyspark.sql import functions as F
 
-from ..platform import evaluations, registry, tables
+from ..platform import card, evaluations, registry, tables
 from ..platform.parameters import run
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,8 @@ def activate(
     for name in ("model", "model_version", "challenged_at"):
         same_release &= F.col(name) == release[name]
     tables.add_once(row, f"{schema}.release_log", same_release)
-    logger.info("version %s of %s is champion, previous is %s", version, model, previous.version if previous else "-")
+    card.write(client, model, version)
+    logger.info("version %s is champion, previous is %s", version, previous.version if previous else "none")
 
 
 def main() -> None:

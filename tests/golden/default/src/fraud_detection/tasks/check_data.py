@@ -23,7 +23,7 @@ def check_data(source_table: str, run_date: date, days: int) -> None:
     problems = data.broken_rules(rows)
     if problems:
         raise data.DataCheckError("\n  - ".join([f"{source_table} is not fit for use:", *problems]))
-    logger.info("%s passes all %d rules", source_table, len(data.rules()))
+    logger.info("%s rows keep all %d rules", f"{rows.count():,}", len(data.rules()))
 
 
 def main() -> None:

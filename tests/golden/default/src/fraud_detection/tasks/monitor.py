@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from ..platform import data, drift, evaluate, registry, report, tables
 from ..platform.config import Monitoring, load_config
+from ..platform.page import known
 from ..platform.parameters import run, set_task_value
 from ..platform.report import Finding
 from ..problem import metrics
@@ -21,6 +22,11 @@ from ..problem.source import KEY, LABEL
 
 logger = logging.getLogger(__name__)
 
+COLUMNS = """
+    metric STRING, feature STRING, value DOUBLE, limit DOUBLE, alarm BOOLEAN, run_date DATE, environment STRING,
+    model_version BIGINT
+"""
+
 
 class MonitoringError(RuntimeError):
     """The scored data is broken: training on it would not help."""
@@ -28,7 +34,7 @@ class MonitoringError(RuntimeError):
 
 def data_findings(rows: int, shares: dict[str, Any], baseline: dict[str, Any], limits: Monitoring) -> list[Finding]:
     """Return volume, null rate and drift (PSI) of the scored rows against the champion's training `baseline`."""
-    findings = [Finding("rows", "", rows, limits.min_rows, rows < limits.min_rows)]
+    findings = [Finding("rows", "", float(rows), float(limits.min_rows), rows < limits.min_rows)]
     for name, actual in shares.items():
         if "edges" in baseline[name]:
             nulls = float(actual[-1])
@@ -51,15 +57,23 @@ def performance_findings(labelled: pd.DataFrame, limits: Monitoring) -> list[Fin
         least, most = limits.minimum.get(name), limits.maximum.get(name)
         limit = least if least is not None else most
         alarm = (least is not None and value < least) or (most is not None and value > most)
-        findings.append(Finding(name, "", value, float("nan") if limit is None else limit, alarm))
+        findings.append(Finding(name, "", value, limit, alarm))
     return findings
 
 
-def newly_labelled(spark: SparkSession, source_table: str, schema: str, start: date, end: date) -> data.Part:
-    """Return LABEL and PREDICTION of the rows whose label arrived in [start, end)."""
+def newly_labelled(
+    spark: SparkSession, source_table: str, schema: str, start: date, end: date
+) -> tuple[data.Part, dict[date, int]]:
+    """Return LABEL and PREDICTION of the rows whose label arrived in [start, end), and how many are of which day."""
     predictions = tables.read(spark, f"{schema}.predictions")
     rows = predictions.join(data.labels(spark, source_table, start, end), KEY)
-    return data.Part(rows, rows.count())
+    volume = per_day(rows)
+    return data.Part(rows, sum(volume.values())), volume
+
+
+def per_day(rows: DataFrame) -> dict[date, int]:
+    """Return how many of `rows` there are of each day."""
+    return dict(rows.groupBy("event_date").count().collect())
 
 
 def scored_rows(spark: SparkSession, schema: str, start: date, end: date) -> DataFrame:
@@ -87,21 +101,27 @@ def monitor(source_table: str, schema: str, model: str, experiment: str, run_dat
     start = run_date - timedelta(days=limits.window_days)
 
     spark = tables.spark_session()
-    rows, shares = drift.measure(scored_rows(spark, schema, start, run_date), baseline)
-    newly = newly_labelled(spark, source_table, schema, start, run_date)
+    scored = scored_rows(spark, schema, start, run_date)
+    rows, shares = drift.measure(scored, baseline)
+    newly, labels_per_day = newly_labelled(spark, source_table, schema, start, run_date)
     labelled = newly.take([LABEL, *PREDICTION], limits.max_rows, by=KEY)
     findings = data_findings(rows, shares, baseline, limits) + performance_findings(labelled, limits)
 
-    record = pd.DataFrame([vars(finding) for finding in findings]).assign(
-        run_date=run_date, environment=environment, model_version=int(champion.version)
-    )
-    tables.replace(spark.createDataFrame(record), f"{schema}.monitoring_metrics", F.col("run_date") == F.lit(run_date))
+    table = f"{schema}.monitoring_metrics"
+    of_run = {"run_date": run_date, "environment": environment, "model_version": int(champion.version)}
+    # SQL has a null for what could not be measured; a NaN would be drawn, and compared.
+    record = [vars(finding) | {"value": known(finding.value)} | of_run for finding in findings]
+    tables.replace(spark.createDataFrame(record, COLUMNS), table, F.col("run_date") == F.lit(run_date))
+    quarter = tables.days("run_date", run_date - timedelta(days=report.DAYS_BACK), run_date + timedelta(days=1))
+    past = [row.asDict() for row in tables.read(spark, table).where(quarter).orderBy("run_date").collect()]
+    volumes = {"scored rows": per_day(scored), "labels that arrived, by the day of their row": labels_per_day}
     mlflow.set_experiment(experiment)
     with mlflow.start_run(run_name=f"monitor {run_date}"):
         mlflow.set_tags({"environment": environment, "model_version": champion.version})
-        mlflow.log_metrics({"_".join(filter(None, (f.metric, f.feature))): f.value for f in findings})
+        named = {"_".join(filter(None, (row["metric"], row["feature"]))): row["value"] for row in record}
+        mlflow.log_metrics({name: value for name, value in named.items() if value is not None})
         title = f"{model}, version {champion.version}, {start} to {run_date} in {environment}"
-        mlflow.log_text(report.render(title, findings, baseline, shares), "report.html")
+        mlflow.log_text(report.render(title, findings, baseline, shares, past, volumes), "report.html")
 
     alarms = [finding for finding in findings if finding.alarm]
     for alarm in alarms:
@@ -117,7 +137,8 @@ def monitor(source_table: str, schema: str, model: str, experiment: str, run_dat
                 + [f"{alarm.metric} {alarm.feature} is {alarm.value:.3f}, limit {alarm.limit}" for alarm in broken]
             )
         )
-    logger.info("%d alarms, drift_detected is %s", len(alarms), drifted)
+    first = "".join(f", {alarm.feature or alarm.metric}" for alarm in alarms[:3])
+    logger.info("%s rows, %d alarms%s: drift_detected is %s", f"{rows:,}", len(alarms), first, drifted)
 
 
 def main() -> None:

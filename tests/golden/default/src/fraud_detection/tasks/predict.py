@@ -66,7 +66,8 @@ def predict(schema: str, model: str, run_date: date, days: int, git_commit: str)
         )
     )
     tables.replace(rows, f"{schema}.predictions", period)
-    logger.info("scored the %d days before %s with version %s of %s", days, run_date, champion.version, model)
+    scored = tables.read(spark, f"{schema}.predictions").where(period).count()
+    logger.info("%s rows before %s scored by version %s", f"{scored:,}", run_date, champion.version)
 
 
 def main() -> None:

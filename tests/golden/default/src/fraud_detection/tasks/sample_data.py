@@ -28,7 +28,7 @@ def sample_data(source_table: str, run_date: date, days: int, rows_per_day: int,
             .collect()[0]
         )
         if own:
-            logger.info("%s holds %d rows of its own: nothing to fill", source_table, own)
+            logger.info("nothing to fill: %s holds %s rows of its own", source_table, f"{own:,}")
             return
         first = newest + timedelta(days=1) if newest else first
     if first >= run_date:
@@ -37,7 +37,7 @@ def sample_data(source_table: str, run_date: date, days: int, rows_per_day: int,
     rows = sample.generate(first, run_date, rows_per_day, zlib.crc32(source_table.encode()), drift)
     frame = spark.createDataFrame(rows[list(source.COLUMNS)], data.SCHEMA)
     tables.replace(frame, source_table, data.happened(first, run_date))
-    logger.info("wrote %d rows of %s to %s", len(rows), first, source_table)
+    logger.info("%s rows made up since %s", f"{len(rows):,}", first)
 
 
 def main() -> None:

@@ -19,10 +19,10 @@ from mlflow.tracking import MlflowClient
 from pyspark.sql import DataFrame
 from sklearn.inspection import permutation_importance
 
-from ..platform import data, registry, search, tables
+from ..platform import card, data, registry, search, tables
 from ..platform.config import load_config
 from ..platform.drift import describe
-from ..platform.evaluate import evaluate, predicted
+from ..platform.evaluate import evaluate, headline, predicted
 from ..platform.parameters import run, set_task_value
 from ..problem import metrics
 from ..problem import model as problem_model
@@ -148,8 +148,10 @@ def train(
             version = mlflow.register_model(info.model_uri, model, tags={k: str(v) for k, v in lineage.items()})
         registry.tag(client, version, trained_at=registry.now(), training_run=active.info.run_id)
         registry.challenge(client, version)
+    card.write(client, model, str(version.version))
     set_task_value("version", str(version.version))
     logger.info("version %s of %s is challenger: %s", version.version, model, measured)
+    logger.info("version %s: %s, %s rows", version.version, headline(measured), f"{lineage['training_rows']:,}")
 
 
 def log_plots(estimator: Any, holdout: pd.DataFrame) -> None:
