@@ -150,7 +150,6 @@ def train(
         registry.challenge(client, version)
     card.write(client, model, str(version.version))
     set_task_value("version", str(version.version))
-    logger.info("version %s of %s is challenger: %s", version.version, model, measured)
     logger.info("version %s: %s, %s rows", version.version, headline(measured), f"{lineage['training_rows']:,}")
 
 

@@ -194,8 +194,8 @@ def validate(
         raise GateError(
             "\n  - ".join([f"Version {version} of {model} did not pass, the champion stays as it was:", *reasons])
         )
-    logger.info("version %s of %s passes: %s", version, model, metrics)
-    beside = f"champion's {headline(compared).rpartition(' ')[2]}" if compared else f"{len(holdout):,} rows"
+    of_champion = headline(compared.metrics).rpartition(" ")[2]
+    beside = f"champion's {of_champion}" if compared.metrics else f"{len(holdout):,} rows"
     logger.info("passes: %s, %s", headline(metrics), beside)
 
 
