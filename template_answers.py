@@ -23,7 +23,7 @@ DEVICES = {"aux", "con", "nul", "prn", *(f"{port}{number}" for port in ("com", "
 ENVIRONMENTS = ("dev", "staging", "prod")
 HOST = re.compile(r"https://[a-z0-9.-]+\.[a-z]+(:[0-9]+)?/?|http://(localhost|127\.0\.0\.1)(:[0-9]+)?/?")
 # Quotes, backslashes and `$` have a meaning in bundle files, `|` and backticks in the documentation.
-GROUP = re.compile(r"(?! )[^\"'`\\$|]+(?<! )")
+NAME = re.compile(r"(?! )[^\"'`\\$|]+(?<! )")
 EMAIL = re.compile(r"[^@\s\"'\\]+@[^@\s\"'\\]+\.[^@\s\"'\\]+")
 WORDS = r"[A-Za-z0-9_.:/@+-]+( [A-Za-z0-9_.:/@+-]+)*"
 TAGS = re.compile(f"{WORDS}={WORDS}(,{WORDS}={WORDS})*")
@@ -34,6 +34,11 @@ PROXY = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?/?")
 FOLDER = re.compile(r"(?=.{1,40}$)(\.|[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*)")
 # What an answer that may be empty looks like, what it is, and what to type instead of something else.
 OPTIONAL = {
+    "sql_warehouse": (
+        NAME,
+        "the name of a SQL warehouse",
+        "it as the page of SQL warehouses shows it, such as Serverless Starter Warehouse",
+    ),
     "tags": (TAGS, "a list of tags", "key=value, several with commas between, such as cost-center=ml,owner=fraud"),
     "runner": (
         RUNNER,
@@ -143,7 +148,7 @@ def problem(question: str, answers: Mapping[str, str]) -> tuple[str, str] | None
             if not HOST.fullmatch(answer):
                 return f"{answer!r} is not a workspace address", "https:// and the host, without a path"
         case "data_scientists_group" | "model_approvers_group":
-            if not is_visible(answer) or not GROUP.fullmatch(answer):
+            if not is_visible(answer) or not NAME.fullmatch(answer):
                 advice = (
                     "the name of a group of your account, without quotes, backslashes, $, | and invisible characters"
                 )
@@ -171,7 +176,7 @@ def optional_problem(question: str, answers: Mapping[str, str]) -> tuple[str, st
     """Return the problem of an answer that could have been empty."""
     answer = answers[question]
     pattern, what, advice = OPTIONAL[question]
-    if not pattern.fullmatch(answer):
+    if not is_visible(answer) or not pattern.fullmatch(answer):
         return f"{answer!r} is not {what}", advice
     keys = [tag.partition("=")[0] for tag in answer.split(",")]
     if question == "tags" and (len(set(keys)) < len(keys) or TAKEN_TAGS & set(keys)):

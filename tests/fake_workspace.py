@@ -1,8 +1,9 @@
 """A workspace in memory, as far as the Databricks CLI needs one for the bundles of these projects.
 
-It keeps what it is given and gives it back: files, jobs and their runs, experiments, schemas, models, grants and
-permissions. Each token is a workspace of its own. It runs no job: a run has succeeded as soon as it has started. Ask
-for anything else, and the answer is 501 with the name of what is missing.
+It keeps what it is given and gives it back: files, jobs and their runs, experiments, schemas, models, dashboards,
+alerts, grants and permissions. Each token is a workspace of its own. It runs no job: a run has succeeded as soon as it
+has started. It has one SQL warehouse, which runs no query. Ask for anything else, and the answer is 501 with the name
+of what is missing.
 """
 
 import json
@@ -10,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import PurePosixPath
@@ -19,6 +21,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 USER = {"id": "1", "userName": "tester@example.com", "groups": [{"display": "users"}]}
 OIDC_TOKEN = "oauth-token"  # for whoever logs in with OIDC, whatever it shows
+WAREHOUSE = {"id": "0123456789abcdef", "name": "Serverless Starter Warehouse"}
 IDS = count(1000)  # no two things anywhere have the same
 
 
@@ -101,6 +104,45 @@ class Workspace:
         self.things["runs"][str(number)] = run
         return {"run_id": number}
 
+    # Dashboards and alerts
+
+    def write_dashboard(self, given: Any, where: dict[str, str], key: str = "") -> Any:
+        """Make or change the draft of a dashboard. Its datasets get the catalog and the schema that are asked for.
+
+        Raises MissingError if there is no such folder.
+        """
+        known = self.get("dashboards", key) if key else {"dashboard_id": f"{next(IDS):032x}", "published": None}
+        if "parent_path" in given and not key:
+            self.status(given["parent_path"])
+            given = given | {"parent_path": given["parent_path"].removeprefix("/Workspace")}
+        if "serialized_dashboard" in given:
+            content = json.loads(given["serialized_dashboard"])
+            for dataset in content["datasets"]:
+                dataset |= {name.removeprefix("dataset_"): value for name, value in where.items()}
+            given = given | {"serialized_dashboard": json.dumps(content)}
+        number = next(IDS)  # serves as a clock as well
+        draft = {"etag": str(number), "update_time": moment(number), "lifecycle_state": "ACTIVE"}
+        self.things["dashboards"][known["dashboard_id"]] = known | given | draft
+        return self.draft(known["dashboard_id"])
+
+    def draft(self, key: str) -> Any:
+        return {name: value for name, value in self.get("dashboards", key).items() if name != "published"}
+
+    def publish(self, key: str, given: Any) -> Any:
+        self.get("dashboards", key)["published"] = given | {"revision_create_time": moment(next(IDS))}
+        return self.published(key)
+
+    def published(self, key: str) -> Any:
+        found = self.get("dashboards", key)["published"]
+        if found is None:
+            raise MissingError(f"published dashboard {key}")
+        return found
+
+    def make_alert(self, given: Any) -> Any:
+        key = str(next(IDS))
+        self.things["alerts"][key] = given | {"id": key, "lifecycle_state": "ACTIVE"}
+        return self.things["alerts"][key]
+
     # Unity Catalog and permissions
 
     def make(self, kind: str, given: Any) -> Any:
@@ -145,11 +187,17 @@ class Workspace:
         return {"experiment_id": number}
 
 
+def moment(number: int) -> str:
+    """Return a time that is the later, the larger the number is."""
+    return f"{datetime.fromtimestamp(number, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def routes(workspace: Workspace, query: dict[str, str], content: bytes, address: str) -> dict[str, Callable[..., Any]]:
     """Return what answers each method and path; the groups of a path are the arguments."""
     body = json.loads(content) if content[:1] == b"{" else {}
     things, catalog = workspace.things, "/api/2.1/unity-catalog"
     kinds = {"schemas": "schemas", "models": "registered models"}
+    lakeview = "/api/2.0/lakeview/dashboards"
 
     def change(kind: str, key: str) -> Any:
         return workspace.get(kind, key).update(body) or workspace.get(kind, key)
@@ -189,6 +237,17 @@ def routes(workspace: Workspace, query: dict[str, str], content: bytes, address:
         "POST /api/2.0/mlflow/experiments/delete": lambda: remove("experiments", body["experiment_id"]),
         "GET /api/2.0/mlflow/experiments/get": lambda: workspace.experiment(experiment_id=query["experiment_id"]),
         "GET /api/2.0/mlflow/experiments/get-by-name": lambda: workspace.experiment(name=query["experiment_name"]),
+        "GET /api/2.0/sql/warehouses": lambda: {"warehouses": [WAREHOUSE]},
+        f"POST {lakeview}": lambda: workspace.write_dashboard(body, query),
+        rf"GET {lakeview}/(\w+)": workspace.draft,
+        rf"PATCH {lakeview}/(\w+)": lambda key: workspace.write_dashboard(body, query, key),
+        rf"DELETE {lakeview}/(\w+)": lambda key: remove("dashboards", key),
+        rf"POST {lakeview}/(\w+)/published": lambda key: workspace.publish(key, body),
+        rf"GET {lakeview}/(\w+)/published": workspace.published,
+        "POST /api/2.0/alerts": lambda: workspace.make_alert(body),
+        r"GET /api/2.0/alerts/(\d+)": lambda key: workspace.get("alerts", key),
+        r"PATCH /api/2.0/alerts/(\d+)": lambda key: change("alerts", key),
+        r"DELETE /api/2.0/alerts/(\d+)": lambda key: remove("alerts", key),
         f"POST {catalog}/(schemas|models)": lambda kind: workspace.make(kinds[kind], body),
         f"GET {catalog}/(schemas|models)/(.+)": lambda kind, name: workspace.get(kinds[kind], name),
         f"PATCH {catalog}/(schemas|models)/(.+)": lambda kind, name: change(kinds[kind], name),

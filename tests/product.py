@@ -23,6 +23,7 @@ TOGETHER: dict[str, dict[str, dict[str, str]]] = {
         "dashed": {f"{target}_catalog": f"team-a-{target}" for target in TARGETS},
         "shared": {f"{target}_catalog": "team-a" for target in TARGETS} | {"schema_name": "fraud_{target}"},
     },
+    "dashboard": {"without": {}, "with": {"sql_warehouse": "Serverless Starter Warehouse"}},
     "organisation": {
         "unknown": {},
         "known": {
@@ -52,9 +53,9 @@ def part_of_combinations() -> list[dict[str, str]]:
     for combination in combinations():
         key = tuple(answer for option, answer in combination.items() if option not in WORDING)
         groups.setdefault(key, []).append(combination)
-    # 5 has no factor in common with their number, so all of them take turns.
+    # 5 and 7 have no factor in common with their number, so all of them take turns.
     return [
-        group[(5 * turn + number) % len(group)] for number, group in enumerate(groups.values()) for turn in range(2)
+        group[(5 * turn + 7 * number) % len(group)] for number, group in enumerate(groups.values()) for turn in range(2)
     ]
 
 

@@ -236,6 +236,7 @@ LIKELY: dict[str, st.SearchStrategy[str]] = {
     **dict.fromkeys(HOSTS, st.from_regex(r"https://[a-z0-9.-]+\.[a-z]+(:[0-9]+)?/?", fullmatch=True)),
     "notification_email": st.emails() | TEXTS.map("ml@{}.example.com".format),
     "retraining_schedule": st.from_regex(r"[0-9*?/,#LW-]+( +[0-9*?/,#LW-]+){5}", fullmatch=True),
+    "sql_warehouse": st.text(st.characters(exclude_categories=["C", "Z"]) | st.just(" "), max_size=20),
     "tags": st.from_regex(r"[A-Za-z0-9 .:/@+-]+=[0-9nulloff~:.]+(,[A-Z0-9]+=[a-z]+)?", fullmatch=True),
     "runner": st.from_regex(r"[A-Za-z0-9 _.:/@+-]+(,[a-z]+)?", fullmatch=True),
     "package_index": st.from_regex(r"https://[A-Za-z0-9.-]+(:[0-9]+)?/[A-Za-z0-9._~/-]*", fullmatch=True),
@@ -293,6 +294,9 @@ def test_every_answer_is_refused_or_kept(given_answers: dict[str, str]) -> None:
     if context["tags"]:
         tags = yaml.safe_load(rendered["_options/__tagged/yes/resources/tags.yml"])["presets"]["tags"]
         assert ",".join(f"{key}={value}" for key, value in tags.items()) == context["tags"]
+    if context["sql_warehouse"]:
+        warehouse = yaml.safe_load(rendered["_options/__dashboard/yes/resources/warehouse.yml"])["variables"]
+        assert warehouse["warehouse_id"]["lookup"]["warehouse"] == context["sql_warehouse"]
     settings_of_project = tomllib.loads(rendered["pyproject.toml"])
     project = settings_of_project["project"]
     assert [index["url"] for index in settings_of_project["tool"]["uv"].get("index", [])] == [

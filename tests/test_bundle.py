@@ -12,6 +12,8 @@ from typing import Any
 import jsonschema
 import pytest
 from conftest import Bake
+from databricks.bundles.alerts import Alert
+from databricks.bundles.dashboards import Dashboard
 from databricks.bundles.experiments import MlflowExperiment
 from databricks.bundles.jobs import Job
 from databricks.bundles.registered_models import RegisteredModel
@@ -28,6 +30,7 @@ from helpers import (
 )
 
 MODELS = {"jobs": Job, "schemas": Schema, "registered_models": RegisteredModel, "experiments": MlflowExperiment}
+MODELS |= {"dashboards": Dashboard, "alerts": Alert}
 # Tasks that may start again by themselves. The failure of any other is an answer, or it must not be done twice.
 MAY_START_AGAIN = {"collect", "data_profiling", "features", "predict", "receive", "sample_data"}
 SCHEMA = os.environ.get("BUNDLE_SCHEMA")
@@ -44,12 +47,15 @@ def declared(project: Path, target: str) -> dict[str, dict[str, Any]]:
     """Return the merged resources of `target`, with the types that they have once deployed.
 
     The project's reader gives each resource an `id`, that of a job is its key, and it leaves a number or a truth value
-    of a variable as it is, where the Databricks CLI makes text of it.
+    of a variable as it is, where the Databricks CLI makes text of it. It looks nothing up in a workspace.
     """
     found = load_bundle(project, target)["resources"]
     for resources in found.values():
         for resource in resources.values():
             resource.pop("id", None)
+    for resource in (*found.get("dashboards", {}).values(), *found.get("alerts", {}).values()):
+        assert resource["warehouse_id"] is None
+        resource["warehouse_id"] = "0123456789abcdef"
     for job in found["jobs"].values():
         for parameter in job["parameters"]:
             parameter["default"] = str(parameter["default"])
@@ -109,7 +115,7 @@ def innermost(errors: Any) -> list[jsonschema.ValidationError]:
 @every_inference
 @every_target
 def test_every_resource_loads_as_databricks_types_it(pattern: str, inference: str, target: str, bake: Bake) -> None:
-    resources = declared(bake(deployment_pattern=pattern, inference=inference), target)
+    resources = declared(bake(deployment_pattern=pattern, inference=inference, sql_warehouse="Shared"), target)
     assert resources.keys() == MODELS.keys()
     for kind, by_key in resources.items():
         for key, resource in by_key.items():
@@ -178,8 +184,8 @@ def test_every_variable_is_declared_and_used(pattern: str, compute: str, inferen
 @every_inference
 def test_each_file_is_named_after_its_resource(pattern: str, compute: str, inference: str, bake: Bake) -> None:
     """`<name>.<type>.yml` holds this resource and no other: the CLI recommends it at each command."""
-    types = {"job": "jobs", "schema": "schemas", "registered_model": "registered_models", "experiment": "experiments"}
-    project = bake(deployment_pattern=pattern, compute=compute, inference=inference)
+    types = {kind.removesuffix("s"): kind for kind in MODELS}
+    project = bake(deployment_pattern=pattern, compute=compute, inference=inference, sql_warehouse="Shared")
     for path, config in bundle_files(project).items():
         name, *kind = path.removeprefix("resources/").removesuffix(".yml").split(".")
         sections = [config, *config.get("targets", {}).values()]

@@ -17,7 +17,7 @@ SWITCHES = [
     (question, *pair)
     for question in ("deployment_pattern", "ci_provider", "compute", "inference", "problem")
     for pair in permutations(CHOICES[question], 2)
-]
+] + [("sql_warehouse", *pair) for pair in permutations(("", "Shared Warehouse"), 2)]
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -115,7 +115,8 @@ def own(project: Path, folder: Path) -> Path:
 def test_a_switch_makes_the_project_that_the_answer_makes(
     question: str, before: str, after: str, bake: Bake, repository: Path, tmp_path: Path
 ) -> None:
-    old, new = (bake(**{} if answer == CHOICES[question][0] else {question: answer}) for answer in (before, after))
+    default = CHOICES.get(question, [""])[0]
+    old, new = (bake(**{} if answer == default else {question: answer}) for answer in (before, after))
     made = merge(repository, tree(repository, own(old, tmp_path / "old")), old, new)
     assert not made.conflicts and not made.left_out
     assert made.tree == tree(repository, own(new, tmp_path / "new"))

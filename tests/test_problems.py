@@ -15,6 +15,7 @@ import pytest
 from conftest import Bake
 from deltalake import DeltaTable
 from helpers import CHOICES, PATTERNS, commit, files, run, sync
+from test_dashboard import asked, check_plausible
 
 PROBLEMS = CHOICES["problem"]
 LIVES = [
@@ -111,12 +112,15 @@ def set_up(bake_anew: Bake, *extras: str, **answers: str) -> Project:
 def test_another_problem_lives_its_life(problem: str, pattern: str, inference: str, bake_anew: Bake) -> None:
     """All tests of one problem run, and the other one lives; both of them do both where the whole product is tested."""
     whole, first = bool(os.environ.get("WHOLE_PRODUCT")), problem == PROBLEMS[1]
-    project = set_up(bake_anew, problem=problem, deployment_pattern=pattern, inference=inference)
+    answers = {"problem": problem, "deployment_pattern": pattern, "inference": inference}
+    project = set_up(bake_anew, **answers, sql_warehouse="Shared")
     for command in ("ruff check", "ruff format --check", "mypy"):
         project.run(*command.split())
     assert "skipped" not in project.run("pytest", "-q", *([] if first or whole else ["tests/problem"])).splitlines()[-1]
     if whole or not first:
         assert "Everything the pattern promises holds" in project.run("python", "-m", "local", "lifecycle")
+        for shown in asked(project.root, project.root).values():
+            check_plausible(shown)
 
 
 @pytest.mark.slow

@@ -38,6 +38,10 @@ FILES = {
     """,
     ("ci_provider", "none"): "release.py",
     ("deployment_pattern", "deploy-model"): "docs/large-network.md",
+    ("dashboard", "with"): """
+        docs/dashboard.md resources/alarm.alert.yml resources/dashboard.dashboard.yml resources/dashboard.lvdash.json
+        resources/stale.alert.yml resources/warehouse.yml tests/unit/test_dashboard.py
+    """,
     ("organisation", "known"): "docs/package-index.md resources/tags.yml",
 }
 RELEASES_MODELS = {
@@ -213,7 +217,7 @@ def test_every_answer_counts(rendered: list[Rendered]) -> None:
     }
 
 
-@pytest.mark.parametrize("number", range(0, len(combinations()), 653))
+@pytest.mark.parametrize("number", range(0, len(combinations()), 1307))
 def test_rendering_in_process_gives_what_the_command_gives(number: int, bake: Bake, bake_anew: Bake) -> None:
     given = answers(combinations()[number])
     assert files(bake(**given)) == files(bake_anew(**given))

@@ -8,6 +8,7 @@ import os
 import re
 import sqlite3
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import pytest
 from conftest import Bake
 from deltalake import DeltaTable
 from helpers import PATTERNS, TARGETS, commit, lock, run, sync
+from test_dashboard import asked, check_plausible
 
 pytestmark = pytest.mark.slow
 
@@ -340,6 +342,26 @@ def test_monitoring_is_kept(project: Project, lifecycle: str, target: str) -> No
         report = (project.root / ".local" / "report.html").read_text(encoding="utf-8")
         assert "<svg" in report or "data:image" in report, "the report has plots"
         assert not re.search(r"(?:src|href)=[\"']?(?:https?:)?//", report), "and needs nothing else"
+
+
+def test_the_dashboard_tells_the_story(project: Project, lifecycle: str, bake: Bake) -> None:
+    shown = asked(project.root, bake(deployment_pattern=project.pattern, sql_warehouse="Shared"))
+    ends = END_STATES[project.pattern]
+    assert shown.keys() == {target for target, end in ends.items() if end.scored}
+    for target, widgets in shown.items():
+        check_plausible(widgets)
+        rows = project.table(target, "predictions")
+        scored = Counter(row["model_version"] for row in rows)
+        assert {row["model_version"]: row["scored_rows"] for row in widgets["scored_table"]} == scored
+        assert sum(row["scored_rows"] for row in widgets["scored_chart"]) == len(rows)
+        released = [row["model_version"] for row in widgets["release_table"]]
+        assert sorted(released) == sorted(ends[target].released)
+        results = {row["model_version"]: row["validation_status"] for row in widgets["gate_table"]}
+        assert {results[version] for version in released} == {"PASSED"}
+        if "challenger" in ends[target].aliases:
+            assert results[ends[target].aliases["challenger"]] == "FAILED"
+    assert shown["prod"]["performance_chart"]
+    assert {row["metric"] for row in shown["prod"]["alarm"]} == {"psi", "average_precision"}
 
 
 def test_what_the_integration_test_trained_stayed_there(project: Project, lifecycle: str) -> None:

@@ -20,7 +20,7 @@ CONTRACT = {
     *("ci_provider", "compute", "inference", "dev_workspace_host", "staging_workspace_host", "prod_workspace_host"),
     *("dev_catalog", "staging_catalog", "prod_catalog", "schema_name", "model_name"),
     *("data_scientists_group", "model_approvers_group", "notification_email", "retraining_schedule"),
-    *("tags", "runner", "package_index", "proxy", "projects_folder"),
+    *("sql_warehouse", "tags", "runner", "package_index", "proxy", "projects_folder"),
 }
 DEFAULT_CHOICES = {
     "problem": "binary-classification",
@@ -69,6 +69,10 @@ REFUSED = [
         for answer in ("", "every monday", "0 1 * * 1", "0 0 1 * * *", "0 0 1 ? * ?")
     ),
     *(
+        ("sql_warehouse", answer, "Type it as the page of SQL warehouses shows it")
+        for answer in (" ", "Our Warehouse ", 'a"b', "it's", "a${b}", "a\nb", "a\u200bb")
+    ),
+    *(
         ("tags", answer, "Type key=value")
         for answer in ("ml", "a=b;c=d", "a=b,", "a=b, c=d", "a=b=c", 'a="b"', "a=${b}", "a=b\n")
     ),
@@ -106,6 +110,7 @@ OTHER_TEXT = {
     "model_approvers_group": "owners",
     "notification_email": "team@example.org",
     "retraining_schedule": "0 30 4 1 * ?",
+    "sql_warehouse": "Shared Warehouse (EU)",
     "tags": "cost-center=ml 7,owner=fraud",
     "runner": "self-hosted,linux",
     "package_index": "https://packages.example.com/simple",

@@ -335,7 +335,7 @@ def test_a_promise_that_does_not_hold_ends_the_lifecycle(bake: Bake) -> None:
 def contexts() -> list[dict[str, Any]]:
     """Return all variables for each combination of answers of the questions with choices, and for an organisation."""
     combinations = [dict(zip(CHOICES, answers, strict=True)) for answers in product(*CHOICES.values())]
-    known = TOGETHER["organisation"]["known"]
+    known = TOGETHER["organisation"]["known"] | TOGETHER["dashboard"]["with"]
     of_organisation = product(PATTERNS, CHOICES["ci_provider"])
     return [context_of(answers) for answers in combinations] + [
         context_of(known | {"deployment_pattern": pattern, "ci_provider": ci}) for pattern, ci in of_organisation

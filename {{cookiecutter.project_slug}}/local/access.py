@@ -7,7 +7,7 @@ from .bundle import load_bundle, target_names
 
 HEAD = "| in | who | reads | writes | jobs |"
 JOBS = {"CAN_VIEW": "sees them", "CAN_MANAGE_RUN": "starts them", "CAN_MANAGE": "manages them"}
-READS = {"SELECT": "tables", "EXECUTE": "model"{{ ', "CAN_QUERY": "answers"' if cookiecutter.__realtime == "yes" }}}
+READS = {"SELECT": "tables", "EXECUTE": "model"{{ ', "CAN_QUERY": "answers"' if cookiecutter.__realtime == "yes" }}{{ ', "CAN_READ": "pages"' if cookiecutter.__dashboard == "yes" }}}
 WRITES = {"MODIFY": "tables", "APPLY_TAG": "tags of the model", "MANAGE": "grants"{{ ', "CAN_QUERY": "requests"' if cookiecutter.__realtime == "yes" }}}
 
 
@@ -55,6 +55,12 @@ def _rows(bundle: dict[str, Any]) -> list[list[str]]:
 {%- if cookiecutter.__realtime == "yes" %}
     if callers := variables["endpoint_callers_group"]:
         granted.append((callers, "CAN_QUERY", "the endpoint"))  # by the task `activate`
+{%- endif %}
+{%- if cookiecutter.__dashboard == "yes" %}
+    granted += [
+        (reader["group_name"], reader["level"], "the dashboard and the alerts")
+        for reader in variables["dashboard_permissions"]
+    ]
 {%- endif %}
     levels = {
         name: entry["level"]
