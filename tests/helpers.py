@@ -33,7 +33,7 @@ COOKIECUTTER: dict[str, Any] = json.loads((ROOT / "cookiecutter.json").read_text
 QUESTIONS = {name: default for name, default in COOKIECUTTER.items() if not name.startswith("_")}
 CHOICES = {question: answers for question, answers in QUESTIONS.items() if isinstance(answers, list)}
 PATTERNS = CHOICES["deployment_pattern"]
-SHORT = {"deployment_pattern": "pattern", "ci_provider": "ci"}
+SHORT = {"deployment_pattern": "pattern", "ci_provider": "ci", "sql_warehouse": "warehouse"}
 
 
 def case(**answers: str) -> Any:
@@ -41,12 +41,18 @@ def case(**answers: str) -> Any:
     return pytest.param(answers, id="-".join(f"{SHORT.get(name, name)}:{answer}" for name, answer in answers.items()))
 
 
-# Each pattern with each CI provider, and with each way to use the model; the rest takes turns.
+# Each pattern with each CI provider, and with each way to use the model, and a dashboard; the rest takes turns.
 COMBINATIONS = [
     {"deployment_pattern": pattern, "ci_provider": ci, "cloud": cloud}
     for (pattern, ci), cloud in zip(product(PATTERNS, CHOICES["ci_provider"]), cycle(CHOICES["cloud"]), strict=False)
 ] + [
-    {"deployment_pattern": pattern, "ci_provider": ci, "inference": inference, "problem": problem}
+    {
+        "deployment_pattern": pattern,
+        "ci_provider": ci,
+        "inference": inference,
+        "problem": problem,
+        "sql_warehouse": "Shared",
+    }
     for (inference, pattern), ci, problem in zip(
         product(CHOICES["inference"][1:], PATTERNS),
         cycle(CHOICES["ci_provider"]),

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 ACCOUNT, TOKEN = "00000000-0000-0000-0000-00000000aaaa", "token-of-an-admin"
 WORKSPACES = {"127.0.0.1": 3333, "localhost": 2222}
 REPOSITORY = "acme/fraud"
+WAREHOUSE = {"id": "1", "name": "Shared"}
 Json = Any
 
 
@@ -47,6 +48,7 @@ class State:
         default_factory=lambda: {f"catalog/{name}": {} for name in ("dev", "staging", "prod")}
     )
     owners: dict[str, str] = field(default_factory=dict)  # of schemas and models that exist
+    may_use_warehouse: list[Json] = field(default_factory=list)
     # The provider's things, by their path; a list is what a collection holds.
     things: dict[str, Json] = field(default_factory=dict)
     ids: Any = field(default_factory=lambda: count(100))
@@ -71,6 +73,9 @@ class Databricks:
         return {
             "GET /.well-known/databricks-config": lambda: {"account_id": ACCOUNT},
             "GET /api/2.0/preview/scim/v2/Me": lambda: {"userName": "admin@example.com"},
+            "GET /api/2.0/sql/warehouses": lambda: {"warehouses": [WAREHOUSE, {"id": "2", "name": "Another"}]},
+            "GET /api/2.0/permissions/warehouses/1": lambda: {"access_control_list": self.state.may_use_warehouse},
+            "PATCH /api/2.0/permissions/warehouses/1": self.permit,
             f"GET {account}/scim/v2/ServicePrincipals": self.list_principals,
             f"POST {account}/scim/v2/ServicePrincipals": self.make_principal,
             f"GET {account}/scim/v2/Groups": self.list_groups,
@@ -181,6 +186,12 @@ class Databricks:
             had = set(self.state.grants[what].get(change["principal"], []))
             had = (had | set(change.get("add", []))) - set(change.get("remove", []))
             self.state.grants[what][change["principal"]] = sorted(had)
+        return {}
+
+    def permit(self, body: Json) -> Json:
+        for entry in body["access_control_list"]:
+            level = {"permission_level": entry.pop("permission_level"), "inherited": False}
+            self.state.may_use_warehouse.append(entry | {"all_permissions": [level]})
         return {}
 
     def owner(self, name: str) -> Json:

@@ -29,6 +29,7 @@ def test_assistants_are_told_what_there_is(answers: dict[str, str], bake: Bake) 
     # What no other combination has: where models are received there is more to leave alone.
     receives = (project / "resources" / "promotion.job.yml").exists()
     assert ("uv run models approve" in commands) == receives
+    assert ("tests/unit/test_dashboard.py" in others) == ("sql_warehouse" in answers)
     assert ("uv run python -m local query dev" in commands) == (answers.get("inference", "batch") != "batch")
 
 

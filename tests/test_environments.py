@@ -203,8 +203,9 @@ every_provider = pytest.mark.parametrize("ci", PROVIDERS, ids=lambda ci: f"ci:{c
 
 @every_provider
 def test_from_nothing_to_a_clean_plan(ci: str, make: Callable[..., Project]) -> None:
-    project = make(ci)
+    project = make(ci, sql_warehouse="Shared")
     wrong = project.plan()
+    assert len([one for one in wrong if "CAN_USE on SQL warehouse Shared" in one]) == 3, "who deploys, validates, looks"
     assert len(wrong) > 15 and all("\n" in one for one in wrong), "each says what to type"
     printed = project.apply()
     made = list(project.services.changes)
@@ -263,7 +264,7 @@ def test_the_real_gh(make: Callable[..., Project]) -> None:
 def test_what_the_plan_prints_can_be_typed(make: Callable[..., Project]) -> None:
     """In a shell, with the real Databricks CLI; the owner of the catalogs executes the SQL."""
     need("databricks", unix="the quotes of the commands")
-    project = make("github-actions")
+    project = make("github-actions", sql_warehouse="Shared")
     project.set_up()
     attack_databricks(project)
     attack_github(project.things)
@@ -573,6 +574,24 @@ def attack_azure(things: dict[str, Any]) -> dict[str, bool]:
 
 
 ATTACKS = {"github-actions": attack_github, "gitlab-ci": attack_gitlab, "azure-devops": attack_azure}
+
+
+def test_the_warehouse_of_the_dashboard(make: Callable[..., Project]) -> None:
+    project = make("none", who=("--deployers", "ada@example.com"), sql_warehouse="Shared")
+    users = [{"user_name": "ada@example.com", "all_permissions": [{"permission_level": "CAN_VIEW"}]}]
+    users.append({"display_name": "data-scientists", "all_permissions": [{"permission_level": "CAN_USE"}]})
+    project.state.may_use_warehouse.extend(users)
+    missing = [one.splitlines()[0] for one in project.plan() if "warehouse" in one]
+    assert [one.split()[1] for one in missing] == ["data-scientists:", "ada@example.com:"], "a name is none of theirs"
+    project.state.may_use_warehouse.append(
+        {"group_name": "users", "all_permissions": [{"permission_level": "CAN_USE", "inherited": True}]}
+    )
+    assert not [one for one in project.plan() if "warehouse" in one], "everybody may"
+
+    path = project.root / "resources" / "warehouse.yml"
+    path.write_text(path.read_text(encoding="utf-8").replace("Shared", "Gone"), encoding="utf-8")
+    (found,) = [one for one in project.plan() if "warehouse" in one]
+    assert found.startswith("missing   SQL warehouse Gone\n")
 
 
 @every_provider

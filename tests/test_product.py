@@ -21,7 +21,15 @@ from conftest import Bake
 from helpers import TARGETS, bundle_files, files, strings
 from product import OPTIONS, answers, combinations, compile_once, part_of_combinations, render
 from test_bundle import HAS_SCHEMA, MODELS, complaints, declared, needs_schema, official_schema
-from test_rendered import BATCH_FILES, CI_FILES, DEFAULT_FILES, REALTIME_FILES, RECEIVES, RECEIVING_FILES
+from test_rendered import (
+    BATCH_FILES,
+    CI_FILES,
+    DASHBOARD_FILES,
+    DEFAULT_FILES,
+    REALTIME_FILES,
+    RECEIVES,
+    RECEIVING_FILES,
+)
 
 # What a project has only for some answers, besides the files of test_rendered.py: (option, its answers) -> files.
 FILES = {
@@ -38,10 +46,6 @@ FILES = {
     """,
     ("ci_provider", "none"): "release.py",
     ("deployment_pattern", "deploy-model"): "docs/large-network.md",
-    ("dashboard", "with"): """
-        docs/dashboard.md resources/alarm.alert.yml resources/dashboard.dashboard.yml resources/dashboard.lvdash.json
-        resources/stale.alert.yml resources/warehouse.yml tests/unit/test_dashboard.py
-    """,
     ("organisation", "known"): "docs/package-index.md resources/tags.yml",
 }
 RELEASES_MODELS = {
@@ -84,6 +88,8 @@ def expected_files(combination: dict[str, str]) -> set[str]:
         found -= BATCH_FILES
     if combination["inference"] != "batch":
         found |= REALTIME_FILES
+    if combination["dashboard"] == "with":
+        found |= DASHBOARD_FILES
     if combination["organisation"] == "known":
         found |= SHARED_REPOSITORY[ci]
     for (option, answer), names in FILES.items():

@@ -60,6 +60,12 @@ REALTIME_FILES = {
     "src/fraud_detection/platform/serving.py",
     *("tests/unit/test_collect.py", "tests/unit/test_serving.py"),
 }
+# What shows how the model does.
+DASHBOARD_FILES = {
+    *("docs/dashboard.md", "environments/warehouse.py", "tests/unit/test_dashboard.py", "resources/warehouse.yml"),
+    *("resources/dashboard.dashboard.yml", "resources/dashboard.lvdash.json"),
+    *("resources/alarm.alert.yml", "resources/stale.alert.yml"),
+}
 # How the paths of a CI provider's files begin.
 CI_FILES = {
     "github-actions": (".github/",),
@@ -99,10 +105,11 @@ def test_files_depend_on_the_answers_as_they_should(answers: dict[str, str], bak
     # Models that are expensive to train are what deploy-model is for.
     large = {"docs/large-network.md"} if answers["deployment_pattern"] == "deploy-model" else set()
     assert names & {"docs/large-network.md"} == large
+    shown = DASHBOARD_FILES if "sql_warehouse" in answers else set()
     of_some = {"docs/cicd-setup.md", "environments/code_owners.py"}
     others = names.difference(*of_providers.values()) - renovated - of_some
     default = {name for name in DEFAULT_FILES if not name.startswith(CI_FILES["github-actions"])}
-    assert others == (default - of_some - BATCH_FILES) | using | receiving | large
+    assert others == (default - of_some - BATCH_FILES) | using | receiving | large | shown
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

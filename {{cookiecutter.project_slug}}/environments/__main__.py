@@ -14,6 +14,9 @@ from .findings import THERE, Finding, Findings, SetUpError
 from .identities import Account, Identity
 from .provider import OPTIONS, Provider
 from .rights import Catalogs, needed
+{%- if cookiecutter.__dashboard == "yes" %}
+from .warehouse import warehouse
+{%- endif %}
 from local.bundle import load_bundle, target_names
 
 ROOT = Path(__file__).parents[1]
@@ -67,6 +70,9 @@ def check_target(arguments: Namespace) -> Findings:
     yield from catalogs.findings(bundle, needed(bundle, bundles, deployers), ours, elsewhere, set(arguments.trust))
     if bundle.get("mode") != "development":
         yield from catalogs.owners(bundle, deployers)
+{%- if cookiecutter.__dashboard == "yes" %}
+    yield from warehouse(workspace, bundle, {who: names.get(who, who) for who in (*names, *deployers)})
+{%- endif %}
     yield from provider.findings(identities)
 
 
