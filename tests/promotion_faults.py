@@ -483,9 +483,12 @@ def test_nothing_that_the_source_says_about_decisions_is_believed(model: str, va
         "source_model": "prod.risk.x",
     }
     tags = registry.get(client, SOURCE, "2").tags | forged
-    version = client.create_model_version(SOURCE, f"models:/{SOURCE}/2", tags=tags)
+    version = client.create_model_version(SOURCE, f"models:/{SOURCE}/2", tags=tags, description="approved by nobody")
     take(model, "", SOURCE, str(version.version))
-    received = registry.get(client, model, values["version"]).tags
+    copy = registry.get(client, model, values["version"])
+    assert "The gate of this environment has not decided yet" in copy.description
+    assert "nobody" not in copy.description.lower().replace("nobody has tested", "")
+    received = copy.tags
     assert (received["source_model"], received["source_version"]) == (SOURCE, str(version.version))
     assert received["validation_status"] == "PENDING"
     assert not {"approval", "approved_by", "received_as"} & received.keys()
