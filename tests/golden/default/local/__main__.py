@@ -1,5 +1,6 @@
 """`uv run python -m local`: the workspaces of this project on a laptop, from single jobs to the whole lifecycle."""
 
+import io
 import os
 import sys
 import traceback
@@ -120,7 +121,8 @@ def main() -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr] # a pipe of Windows may lack characters
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a pipe of Windows may lack characters
     try:
         carry_out(arguments)
     except (EOFError, KeyboardInterrupt):

@@ -1,5 +1,6 @@
 """`uv run models`: what serves where, releases of model versions, and the way back. For people and for CI."""
 
+import io
 import json
 import logging
 import os
@@ -266,7 +267,8 @@ def main(arguments: list[str] | None = None, opened: Opener = deployed, prog: st
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", str(sys.stderr.isatty()).lower())
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr] # a pipe of Windows may lack characters
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a pipe of Windows may lack characters
     try:
         print(carry_out(found, opened))
     except KeyboardInterrupt:

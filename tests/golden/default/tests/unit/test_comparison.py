@@ -12,13 +12,17 @@ from fraud_detection.platform.comparison import MAIN_METRIC, Scored, Segment
 from fraud_detection.platform.config import Gate
 from fraud_detection.platform.data import UNIT
 from fraud_detection.platform.registry import LONGEST_TAG
-from fraud_detection.problem import sample
-from fraud_detection.problem.features import CATEGORICAL
 from fraud_detection.problem.metrics import HIGHER_IS_BETTER
-from fraud_detection.problem.model import PREDICTION
 from fraud_detection.problem.source import LABEL
 
 GATE = Gate.model_construct(min_labels={"rows": 100}, minimum={}, maximum={}, max_regression={MAIN_METRIC: 0.02})
+
+
+@pytest.fixture(autouse=True)
+def counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let rows be counted alone, and in one group."""
+    monkeypatch.setattr(comparison, "CATEGORICAL", ["group"])
+    monkeypatch.setattr(comparison.evaluate.metrics, "counts", lambda labels: {})
 
 
 @pytest.fixture
@@ -29,15 +33,13 @@ def mean(monkeypatch: pytest.MonkeyPatch) -> None:
         "quality",
         lambda labels, prediction: {MAIN_METRIC: float(np.mean(prediction["p"] * labels))},
     )
-    monkeypatch.setattr(comparison.evaluate.metrics, "counts", lambda labels: {})
 
 
 def holdout(rows: int, per_unit: int = 1) -> pd.DataFrame:
     """Return labels of a standard normal distribution, alike for all rows of a unit."""
     labels = np.random.default_rng(1).normal(size=rows // per_unit).repeat(per_unit)
     frame = pd.DataFrame({LABEL: labels, "event_date": date(2026, 3, 2)})
-    for name in CATEGORICAL:
-        frame[name] = np.where(np.arange(rows) < rows / 2, "<b>one</b>", "other")
+    frame["group"] = np.where(np.arange(rows) < rows / 2, "<b>one</b>", "other")
     return frame.assign(**{UNIT: np.arange(rows) // per_unit})
 
 
@@ -74,7 +76,7 @@ def test_a_metric_that_few_resamples_define_has_no_margin(monkeypatch: pytest.Mo
 def test_segments_with_few_labels_are_not_judged() -> None:
     frame = holdout(180)
     found = comparison.segments(frame, scored(frame), None, GATE)
-    assert [segment.rows for segment in found][:2] == [90, 90]
+    assert [segment.rows for segment in found] == [90, 90]
     assert all(np.isnan(segment.challenger) for segment in found)
     assert comparison.weakest(found) == ""
 
@@ -109,31 +111,37 @@ def test_the_page_of_a_version_that_does_not_score_has_the_reason() -> None:
     assert told["margins"] == {} and told["weakest"] == ""
 
 
-@pytest.mark.parametrize("alike", [True, False])
-def test_the_page_shows_where_versions_disagree(monkeypatch: pytest.MonkeyPatch, alike: bool) -> None:
-    """On labels of this problem, with predictions of its kind."""
-    known = sample.generate(date(2026, 1, 1), date(2026, 1, 5), 300, seed=7)
-    frame = holdout(len(known)).assign(**{LABEL: known[LABEL]}).dropna(ignore_index=True)
+KINDS: dict[str, tuple[str, Any]] = {
+    "binary": ("double", [0, 1]),
+    "classes": ("string", ["a", "b", "c"]),
+    "numbers": ("double", range(50)),
+}
+
+
+@pytest.mark.parametrize("alike", [True, False], ids=["alike", "different"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_page_shows_where_versions_disagree(monkeypatch: pytest.MonkeyPatch, kind: str, alike: bool) -> None:
+    column, labels = KINDS[kind]
+    monkeypatch.setattr(comparison, "PREDICTION", {"answer": column})
     monkeypatch.setattr(comparison.metrics, "quality", lambda labels, prediction: dict.fromkeys(HIGHER_IS_BETTER, 0.5))
+    frame = holdout(1200).assign(**{LABEL: np.random.default_rng(1).choice(labels, 1200)})
 
     def predicted(seed: int) -> Scored:
         rng = np.random.default_rng(seed)
-        columns = {name: rng.random(len(frame)) for name in PREDICTION}
-        columns |= {name: rng.permutation(frame[LABEL]) for name, kind in PREDICTION.items() if kind == "string"}
-        return Scored(str(seed), {MAIN_METRIC: 0.5, "rows": float(len(frame))}, pd.DataFrame(columns))
+        answers = rng.permutation(frame[LABEL]) if column == "string" else rng.random(len(frame))
+        return Scored(str(seed), {MAIN_METRIC: 0.5, "rows": 1200.0}, pd.DataFrame({"answer": answers}))
 
     html, told = compared([], predicted(3), predicted(3 if alike else 2), frame)
 
     assert "Passes" in html and "Where they disagree" in html
-    kinds = {kind for kind in PREDICTION.values()}
-    if "string" in kinds or set(frame[LABEL].unique()) <= {0, 1}:
+    if kind == "numbers":
+        assert ("nearer to the label on 0% of the rows" in html) == alike
+    else:
         assert ("they differ on 0 of" in html) == alike
         assert "Rows, by what each says" in html
-    else:
-        assert ("nearer to the label on 0% of the rows" in html) == alike
     assert html.count("may be chance") == 1  # of the two rows only the metric is compared
     assert "at most 0.02 worse" in html
-    assert "one" in told["weakest"] or "other" in told["weakest"]
+    assert told["weakest"].startswith("group = ")
     assert "<b>one" not in html
     assert not re.search(r"\bnan\b", html, re.IGNORECASE)
     assert told["margins"][MAIN_METRIC] == [0, 0]
