@@ -38,8 +38,8 @@ def main() -> None:
         for target in targets:
             bundle = bundles[target]
             dashboard = bundle["resources"]["dashboards"]["dashboard"]
-            spark.sql(f"USE CATALOG `{dashboard['dataset_catalog']}`")
-            spark.sql(f"USE SCHEMA `{dashboard['dataset_schema']}`")
+            spark.catalog.setCurrentCatalog(dashboard["dataset_catalog"])
+            spark.catalog.setCurrentDatabase(dashboard["dataset_schema"])
             answers[target] = {
                 name: [row.asDict() for row in spark.sql(text).collect()]
                 for name, text in questions(project, bundle).items()

@@ -249,6 +249,14 @@ MUTATIONS = [
         "",
         ("tests/test_releases.py", "-k", "azure and without_an_approval"),
     ),
+    # Dashboard
+    Mutation(
+        "a query of the dashboard has lost a column",
+        f"{OPTIONS}/__dashboard/yes/resources/dashboard.lvdash.json",
+        "END), 4) AS psi,",
+        "END), 4) AS moved,",
+        answers={"sql_warehouse": "Shared"},
+    ),
     # Documents
     Mutation(
         "a link leads nowhere",

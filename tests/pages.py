@@ -107,7 +107,16 @@ def cannot_run(project: Path, command: str) -> bool:
         case ["databricks", "bundle", "run", job, *rest]:
             return job_is_wrong(project, (targets or ["dev"])[0], job, after(rest, "--params"))
         case ["databricks", "bundle", subcommand, *_]:
-            return subcommand not in {"deploy", "deployment", "destroy", "plan", "summary", "validate"}
+            return subcommand not in {
+                "deploy",
+                "deployment",
+                "destroy",
+                "generate",
+                "open",
+                "plan",
+                "summary",
+                "validate",
+            }
         case ["uvx", "--from", address, "ml-template", subcommand, *rest]:
             offered = {name for option in ml_template.commands[subcommand].params for name in option.opts}
             return not address.startswith("git+") or not set(options(rest)) <= offered

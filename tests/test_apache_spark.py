@@ -23,6 +23,7 @@ TABLE_CODE = {
     "connect": [
         *BOTH,
         "tests/unit/test_collect.py",
+        "tests/unit/test_dashboard.py",
         "tests/unit/test_drift.py",
         "tests/unit/test_sample_data.py",
         "tests/problem",
@@ -69,7 +70,7 @@ def passes(project: Path, api: str, *tests: str, packages: str = "") -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("api", ["classic", "connect"])
 def test_tables_on_spark_hold_the_rows_that_they_hold_on_sail(bake_anew: Bake, api: str) -> None:
-    project = bake_anew(inference="batch-and-realtime")
+    project = bake_anew(inference="batch-and-realtime", sql_warehouse="Shared")
     put_on_spark(project)
     sync(project)
     passes(project, api, *TABLE_CODE[api], PIPELINE)

@@ -71,8 +71,8 @@ def query(spark: SparkSession, schema: str) -> Query:
     catalog, name = schema.split(".")
 
     def ask(text: str) -> DataFrame:
-        spark.sql(f"USE CATALOG `{catalog}`")
-        spark.sql(f"USE SCHEMA `{name}`")
+        spark.catalog.setCurrentCatalog(catalog)
+        spark.catalog.setCurrentDatabase(name)
         return spark.sql(text)
 
     return ask
