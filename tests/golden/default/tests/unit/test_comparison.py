@@ -111,6 +111,16 @@ def test_the_page_of_a_version_that_does_not_score_has_the_reason() -> None:
     assert told["margins"] == {} and told["weakest"] == ""
 
 
+@pytest.mark.usefixtures("mean")
+def test_the_first_version_is_compared_with_nothing() -> None:
+    frame = holdout(1000)
+    html, told = compared([], scored(frame, **{MAIN_METRIC: 0.5}), None, frame)
+    assert "There is no champion to compare with" in html
+    assert "Where they disagree" not in html and "may be chance" not in html
+    (own, between), *_ = told["margins"].values()
+    assert own > 0 and between is None
+
+
 KINDS: dict[str, tuple[str, Any]] = {
     "binary": ("double", [0, 1]),
     "classes": ("string", ["a", "b", "c"]),

@@ -226,8 +226,10 @@ def numbers(challenger: Scored, champion: Scored | None, gate: Gate, margin: dic
                 ", ".join(limits),
             ]
         )
-    rival = f"champion {champion.version}" if champion else "no champion"
-    header = ["metric", f"challenger {challenger.version}#", f"{rival}#", "difference#", "", "limits"]
+    header = ["metric", f"challenger {challenger.version}#"]
+    if champion is None:
+        return table("There is no champion to compare with", [*header, "limits"], [[*row[:2], row[-1]] for row in rows])
+    header += [f"champion {champion.version}#", "difference#", "", "limits"]
     return table("On the same labelled rows", header, rows)
 
 
