@@ -122,6 +122,8 @@ def cannot_run(project: Path, command: str) -> bool:
             return not address.startswith("git+") or not set(options(rest)) <= offered
         case ["uv", "run", "python", "-m", "local", "run", target, *rest]:
             return bool(rest) and job_is_wrong(project, target, rest[0], after(rest, "--param"))
+        case ["uv", "run", "python", "-m", "local", "models", *rest]:
+            return cannot_run(project, shlex.join(["uv", "run", "models", *rest]))
         case ["uv", "run", "python", "-m", module, subcommand, *rest]:
             return not knows(project / module / "__main__.py", subcommand, rest)
         case ["uv", "run", script, *rest] if script in metadata["project"]["scripts"]:

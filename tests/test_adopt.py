@@ -72,12 +72,17 @@ def test_a_file_becomes_the_problem_of_the_project(project: Path, tmp_path: Path
     assert "Came Back is called came_back" in adopted.stdout
     assert "without refund: it almost gives the label away" in adopted.stdout
 
-    for command in ("ruff check", "ruff format --check", "mypy", "pytest -q tests/problem tests/unit/test_rooms.py"):
+    tests_of_columns = "pytest -q tests/problem tests/unit/test_rooms.py tests/unit/test_leaks.py"
+    for command in ("ruff check", "ruff format --check", "mypy", tests_of_columns):
         result = run("uv", "run", *command.split(), cwd=project)
         assert result.returncode == 0, result.stdout[-4000:]
     for job in ("training", "inference", "monitoring"):
         result = run("uv", "run", "python", "-m", "local", "run", "dev", job, cwd=project)
         assert result.returncode == 0, result.stdout[-4000:]
+    explored = run("uv", "run", "python", "notebooks/explore.py", cwd=project)
+    assert explored.returncode == 0 and "champion 1" in explored.stdout, explored.stdout[-4000:]
+    exercise = run("uv", "run", "python", "-m", "local", "exercise", "begin", cwd=project)
+    assert exercise.returncode == 1 and "need the sample problem" in exercise.stdout
     own = {name: text.decode(errors="ignore") for name, text in files(project).items() if not name.startswith(".")}
     tests = {name for name in before if name.startswith("tests/problem/")}
     assert tests == {name for name in own if name.startswith("tests/problem/")}, "what was tested still is"

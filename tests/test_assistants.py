@@ -53,7 +53,7 @@ def test_the_editor_recommends_what_its_settings_need(bake: Bake) -> None:
     recommended = extensions["recommendations"]
     assert settings["[python]"]["editor.defaultFormatter"] in recommended
     sections = {"ruff": "charliermarsh.ruff", "mypy-type-checker": "ms-python.mypy-type-checker"}
-    sections["python"] = "ms-python.python"
+    sections |= {"python": "ms-python.python", "jupyter": "ms-toolsai.jupyter"}
     used = {sections[name.partition(".")[0]] for name in settings if not name.startswith("[")}
     assert used <= set(recommended) and recommended == sorted(recommended)
     ruff = tomllib.loads((folder.parent / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]

@@ -6,6 +6,7 @@ MLflow's state is read with sqlite3 and Delta tables with deltalake, as in test_
 import os
 import re
 import sqlite3
+import sys
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from conftest import Bake
 from deltalake import DeltaTable
+from exercises import PAGE, edits, follow
 from helpers import CHOICES, PATTERNS, commit, files, run, sync
 from test_dashboard import asked, check_plausible
 
@@ -36,6 +38,15 @@ def test_the_answer_decides_the_problem_and_nothing_else(problem: str, pattern: 
     assert changed == {name for name in default if name.startswith((f"{ROOM}/", "tests/problem/"))} - {
         f"{ROOM}/__init__.py"
     }
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_the_exercises_edit_what_is_there(problem: str, bake: Bake) -> None:
+    project = bake(problem=problem)
+    found = edits(project, (project / PAGE).read_text(encoding="utf-8"))
+    assert [path.name for path, _, _ in found] == ["model.py", "features.py"]
+    for path, old, new in found:
+        assert path.read_text(encoding="utf-8").count(old) == 1 and new != old
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
@@ -121,6 +132,8 @@ def test_another_problem_lives_its_life(problem: str, pattern: str, inference: s
         assert "Everything the pattern promises holds" in project.run("python", "-m", "local", "lifecycle")
         for shown in asked(project.root, project.root).values():
             check_plausible(shown)
+    if not first and sys.platform != "win32":  # an approval asks in a terminal
+        follow(project.root)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ with sqlite3 and Delta tables with deltalake, so that none of the project's own 
 
 import os
 import re
+import shutil
 import sqlite3
 import zipfile
 from collections import Counter
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 from conftest import Bake
 from deltalake import DeltaTable
+from exercises import follow, judged
 from helpers import PATTERNS, TARGETS, commit, lock, run, sync
 from test_dashboard import asked, check_plausible
 
@@ -387,6 +389,29 @@ def test_a_model_can_be_rolled_back_once(project: Project, lifecycle: str) -> No
     assert project.aliases(model_of("prod"))["champion"] == END_STATES[project.pattern]["prod"].champion
 
 
+def test_the_lifecycle_solves_no_exercise(project: Project, lifecycle: str) -> None:
+    """It does what the exercises ask for in prod, and in somebody else's name."""
+    states = judged(project.root)
+    assert set(states.values()) == {"open"}
+    assert ("approval" in states) == (project.pattern != "deploy-code")
+
+
+def test_the_notebook_explores_on_the_laptop(project: Project, lifecycle: str) -> None:
+    """Beside the table of results it leaves one run in the experiment of dev, and the registry as it was."""
+    runs = "SELECT COUNT(*) FROM runs JOIN experiments USING (experiment_id) WHERE experiments.name LIKE ? AND {}"
+    explored = runs.format("runs.name LIKE 'explore %'")
+    versions = project.query("SELECT name, version FROM model_versions")
+    printed = project.run("uv", "run", "python", "notebooks/explore.py")
+    champion = END_STATES[project.pattern]["dev"].champion
+    assert re.search(rf"^ +champion {champion} +variant +difference +margin +it is$", printed, re.MULTILINE), printed
+    assert re.search(r"^average_precision( +-?0\.\d+){4} +(better|worse|may be chance)$", printed, re.MULTILINE)
+    assert "problem/model.py" in printed and "uv run python -m local run dev training" in printed
+    assert project.query(explored, "%/fraud-detection-dev") == project.query(explored, "%") == [(1,)]
+    assert project.query("SELECT name, version FROM model_versions") == versions
+    end = END_STATES[project.pattern]["dev"]
+    assert project.aliases(model_of("dev")) == {"champion": end.champion, **end.aliases}
+
+
 # A project that somebody broke
 
 
@@ -414,11 +439,32 @@ def test_an_edit_that_breaks_the_pattern_fails_its_tests(project: Project) -> No
     assert len(re.findall("^FAILED ", printed, re.MULTILINE)) > 2, printed[-2000:]
 
 
+def test_the_story_may_be_deleted(project: Project, tmp_path: Path) -> None:
+    """As the README says. What it is makes no difference to that, so one pattern shows it."""
+    if project.pattern != "hybrid":
+        return
+    text = (project.root / "pyproject.toml").read_text(encoding="utf-8")
+    assert '"lifecycle", "environments", "tests"' in text
+    shutil.move(project.root / "lifecycle", tmp_path)
+    try:
+        with project.changed("pyproject.toml", text.replace('"lifecycle", "environments"', '"environments"')):
+            project.run("uv", "run", "mypy")
+            assert not re.search("lifecycle|exercise", project.run("uv", "run", "python", "-m", "local", "--help"))
+    finally:
+        shutil.move(tmp_path / "lifecycle", project.root)
+
+
 def test_a_broken_source_table_stops_the_run(project: Project) -> None:
     """Without data no model is trained, and the message says what is missing."""
     command = ("uv", "run", "python", "-m", "local", "run", "dev", "training", "--param", "run_date=2001-01-01")
     printed = project.refused(*command)
     assert "dev training.check_data failed" in printed
+
+
+def test_the_exercises_are_solved_by_what_their_page_says(project: Project, lifecycle: str) -> None:
+    """In test_problems.py where a model is received. It comes last, because it begins with an empty laptop."""
+    if project.pattern == "deploy-code":
+        follow(project.root)
 
 
 def test_the_project_is_unchanged_by_all_this(project: Project, lifecycle: str) -> None:

@@ -6,11 +6,13 @@ Runs in the folder of the project, with its packages. What is checked is written
 """
 
 import json
+import runpy
 import sys
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 from tempfile import mkdtemp
+from types import SimpleNamespace
 
 import cloudpickle
 import mlflow
@@ -18,6 +20,7 @@ from account import APPROVER, OUTSIDER, SCIENTIST, TARGETS, Account, account, id
 from databricks.sdk.errors import DatabricksError
 from mlflow.exceptions import MlflowException
 
+from local.engine import open_session
 from local.jobs import JobError
 from PACKAGE.platform import registry
 
@@ -84,6 +87,19 @@ class Story:
         self.life.run(target, "training", run_date=today, days=60, **parameters)
         promise(self.tags(target)["environment"] == target, f"the champion of {target} was trained in {target}")
         promise("challenger" not in self.aliases(target), "and is no challenger any more")
+
+    def explore(self, target: str) -> None:
+        """A data scientist runs the notebook: it reads, trains and logs, and leaves the registry alone."""
+        before, versions = self.aliases(target), len(self.life.versions(target))
+        model = self.life.deployments[target].model
+        widgets = SimpleNamespace(text=lambda name, default: None, get=lambda name: model if name == "model" else "")
+        open_session(self.life.lakehouse)
+        with self.life.working_as(SCIENTIST, target):
+            found = runpy.run_path("notebooks/explore.py", {"dbutils": SimpleNamespace(widgets=widgets)})
+            logged = mlflow.get_run(found["run"].info.run_id).data
+        promise(logged.metrics == found["tested"].metrics, "the notebook logged its variant")
+        promise("it is" in found["comparison"], "and compared it with the champion")
+        promise((self.aliases(target), len(self.life.versions(target))) == (before, versions), "and registered nothing")
 
     def receives(self, target: str, source: str, today: date) -> None:
         """Release the champion of `source` to `target`, as the pipeline does."""
@@ -271,6 +287,7 @@ def deploy_code(story: Story) -> None:
         story.sample(target, today)
         story.train(target, today)
         story.use(target, today)
+    story.explore("dev")
     story.life.run("staging", "integration_test", run_date=today)
     promise(story.tags("staging")["environment"] == "staging", "the integration test of staging passed")
     today += WEEK
