@@ -32,6 +32,9 @@ EXAMPLES = {
 if (ROOT / "lifecycle").exists():
     EXAMPLES["lifecycle"] = """
   uv run python -m local lifecycle"""
+    EXAMPLES["exercise"] = """
+  uv run python -m local exercise
+  uv run python -m local exercise gate"""
 
 
 def parse_arguments(arguments: list[str] | None = None) -> Namespace:
@@ -56,6 +59,8 @@ def parse_arguments(arguments: list[str] | None = None) -> Namespace:
     run.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="override a job parameter")
     if "lifecycle" in EXAMPLES:
         add("lifecycle", "play the model's life from the first training to a rollback")
+        solving = add("exercise", "say which exercises of docs/exercises.md are solved")
+        solving.add_argument("name", nargs="?", default="", help="judge one of them, or `begin` with an empty laptop")
     adopting = add("adopt", "make a file or a table of your own the problem of this project")
     adopting.add_argument("table", metavar="FILE_OR_TABLE", help="a CSV or Parquet file, or catalog.schema.table")
     for role, meaning in ROLES.items():
@@ -103,6 +108,12 @@ def carry_out(arguments: Namespace) -> None:
             from lifecycle.story import play
 
             play(machine, tell)
+    elif arguments.command == "exercise":
+        from lifecycle.exercises import exercise
+
+        with waiting("the exercises are judged"):
+            found = exercise(ROOT, arguments.name)
+        print(found)
     else:
         with waiting("MLflow starts"):
             from fraud_detection import models

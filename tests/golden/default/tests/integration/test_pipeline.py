@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import runpy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -34,6 +36,7 @@ from fraud_detection.tasks import (
 
 RUN_DATE = date(2026, 3, 2)
 DAYS = 60
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "explore.py"
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,41 @@ def test_the_training_run_shows_plots(pipeline: Pipeline) -> None:
     run = registry.get(pipeline.client, pipeline.model, registry.CHAMPION).tags["training_run"]
     plots = {Path(artifact.path).stem for artifact in pipeline.client.list_artifacts(run, "plots")}
     assert plots == {*PLOTS, "feature_importance"}
+
+
+def explore(model: str) -> dict[str, Any]:
+    """Run all cells of the notebook as a workspace does, with `model` in its field, and return what they define."""
+    widgets = SimpleNamespace(text=lambda name, default: None, get=lambda name: model if name == "model" else "")
+    return runpy.run_path(str(NOTEBOOK), {"dbutils": SimpleNamespace(widgets=widgets)})
+
+
+def test_the_notebook_compares_a_variant_with_the_champion(pipeline: Pipeline) -> None:
+    before = pipeline.aliases()
+    found = explore(pipeline.model)
+    champion = registry.get(pipeline.client, pipeline.model, registry.CHAMPION)
+    comparison = found["comparison"]
+    assert list(comparison) == ["champion 1", "variant", "difference", "margin", "it is"]
+    for metric in HIGHER_IS_BETTER:
+        assert champion.tags[metric] == f"{comparison.loc[metric, 'champion 1']:.4f}", "as the gate measured"
+        assert comparison.loc[metric, "it is"] in ("better", "worse", "may be chance")
+    run = pipeline.client.get_run(found["run"].info.run_id)
+    assert run.info.experiment_id == pipeline.client.get_run(champion.tags["training_run"]).info.experiment_id
+    assert run.data.metrics == found["tested"].metrics
+    assert pipeline.aliases() == before
+    assert len(registry.versions(pipeline.client, pipeline.model)) == 1, "nothing is registered"
+
+
+def test_the_notebook_needs_no_champion_but_a_training(pipeline: Pipeline) -> None:
+    refused = f"{pipeline.schema}.refused"
+    with pytest.raises(ValueError, match="has no version yet: run the jobs `sample_data` and `training` of dev first"):
+        explore(refused)
+    pipeline.client.create_registered_model(refused)
+    version = pipeline.client.copy_model_version(f"models:/{pipeline.model}/1", refused)
+    trained = registry.get(pipeline.client, pipeline.model, registry.CHAMPION)
+    registry.tag(pipeline.client, version, training_run=trained.tags["training_run"])
+    pipeline.client.set_registered_model_alias(refused, registry.CHALLENGER, version.version)
+    found = explore(refused)
+    assert list(found["comparison"]) == ["variant"]
 
 
 def test_the_release_is_in_the_log_once(pipeline: Pipeline) -> None:
