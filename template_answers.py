@@ -13,7 +13,7 @@ TAKEN_PACKAGES = {
     *("dist", "environments", "hatch_build", "hatchling", "lifecycle", "local", "models", "release", "tests"),
     *("azure_storage_file_datalake", "boto3", "cloudpickle", "databricks", "databricks_sdk", "google_cloud_storage"),
     *("matplotlib", "mlflow", "mypy", "numpy", "pandas", "pandas_stubs", "pre_commit", "pydantic", "pysail", "pyspark"),
-    *("pyspark_client", "pytest", "pyyaml", "ruff", "scikit_learn", "sklearn", "types_pyyaml", "yaml"),
+    *("pyspark_client", "pytest", "pyyaml", "rich", "ruff", "scikit_learn", "sklearn", "types_pyyaml", "yaml"),
     *sys.stdlib_module_names,
     *keyword.kwlist,
 }

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 ADOPT = ("uv", "run", "python", "-m", "local", "adopt")
 # What the sample problem is made of; nothing of it may be left in an adopted project.
-SAMPLE = re.compile(r"fraud|card_id|transaction_id|merchant|\bcards?\b|\btransactions?\b")
+SAMPLE = re.compile(r"fraud|card_id|transaction_id|merchant|\bcards\b|\btransactions?\b")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_a_file_becomes_the_problem_of_the_project(project: Path, tmp_path: Path
     before = files(project)
 
     refused = run(*ADOPT, orders, *roles, cwd=project)
-    assert refused.returncode == 1 and "type --force to write without asking" in refused.stdout
+    assert refused.returncode == 1 and "add --force to write without asking" in refused.stdout
     failed = run(*ADOPT, orders, *roles[:-1], "Unit Price", "--force", cwd=project)
     assert failed.returncode == 1 and "this project predicts 0 or 1" in failed.stdout
     assert "Traceback" not in refused.stdout + failed.stdout

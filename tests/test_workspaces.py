@@ -38,6 +38,7 @@ def play(project: Path, pattern: str, inference: str, workspaces: int, packages:
             timeout=1800,
             PYTHONPATH=os.pathsep.join(map(str, (code, project))),  # also for the process that tasks are forked from
             DATABRICKS_CONFIG_FILE=str(profile),
+            MLFLOW_DISABLE_TELEMETRY="true",  # a thread that changes the environment while the story copies it
         )
         assert result.returncode == 0, result.stdout[-6000:]
     assert result.stdout.endswith("Every promise holds.\n")

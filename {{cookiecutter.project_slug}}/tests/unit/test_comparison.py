@@ -8,7 +8,11 @@ import pandas as pd
 import pytest
 
 from {{ cookiecutter.package_name }}.platform import comparison
-from {{ cookiecutter.package_name }}.platform.comparison import MAIN_METRIC, Scored, Segment
+from {{ cookiecutter.package_name }}.platform.comparison import (
+    MAIN_METRIC,
+    Scored,
+    Segment,
+)
 from {{ cookiecutter.package_name }}.platform.config import Gate
 from {{ cookiecutter.package_name }}.platform.data import UNIT
 from {{ cookiecutter.package_name }}.platform.registry import LONGEST_TAG

@@ -8,7 +8,12 @@ from pyspark.sql import functions as F
 
 from {{ cookiecutter.package_name }}.platform import data
 from {{ cookiecutter.package_name }}.problem import sample, source
-from {{ cookiecutter.package_name }}.problem.features import CATEGORICAL, FEATURES, NUMERIC, compute_features
+from {{ cookiecutter.package_name }}.problem.features import (
+    CATEGORICAL,
+    FEATURES,
+    NUMERIC,
+    compute_features,
+)
 
 START, NOON = date(2026, 3, 1), "2026-03-08 12:00:00"
 
