@@ -193,7 +193,7 @@ def roll_back(target: Environment, by: str, reason: str, take_over: bool = False
         now, before = registry.roll_back(client, target.model, by or target.signed_in(), reason)
     return (
         f"Version {now.version} of {target.model} serves again in {target.name}; "
-        f"version {before.version} does not any more."
+        f"version {before.version} no longer does."
     )
 
 

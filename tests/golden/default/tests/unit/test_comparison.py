@@ -8,7 +8,11 @@ import pandas as pd
 import pytest
 
 from fraud_detection.platform import comparison
-from fraud_detection.platform.comparison import MAIN_METRIC, Scored, Segment
+from fraud_detection.platform.comparison import (
+    MAIN_METRIC,
+    Scored,
+    Segment,
+)
 from fraud_detection.platform.config import Gate
 from fraud_detection.platform.data import UNIT
 from fraud_detection.platform.registry import LONGEST_TAG

@@ -8,7 +8,12 @@ from pyspark.sql import functions as F
 
 from fraud_detection.platform import data
 from fraud_detection.problem import sample, source
-from fraud_detection.problem.features import CATEGORICAL, FEATURES, NUMERIC, compute_features
+from fraud_detection.problem.features import (
+    CATEGORICAL,
+    FEATURES,
+    NUMERIC,
+    compute_features,
+)
 
 START, NOON = date(2026, 3, 1), "2026-03-08 12:00:00"
 

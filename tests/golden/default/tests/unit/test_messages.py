@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-CODE = ("src/fraud_detection/models.py", "src/*/platform/*.py", "src/*/tasks/*.py", "local/*.py")
+CODE = ("src/*/models.py", "src/*/platform/*.py", "src/*/tasks/*.py", "local/*.py")
 EXPLAIN_THEMSELVES = {"ArgumentTypeError", "SystemExit", "ApiError"}  # about a word of the command line, or an address
 # Caught in the code, or said with another sentence around them.
 CAUGHT = {

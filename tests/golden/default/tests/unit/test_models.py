@@ -90,7 +90,7 @@ def test_a_rollback_says_what_it_did(
 
     command("rollback", "--target", "prod", "--by", "ann", "--reason", "complaints")
 
-    assert capsys.readouterr().out == f"Version 1 of {model} serves again in prod; version 2 does not any more.\n"
+    assert capsys.readouterr().out == f"Version 1 of {model} serves again in prod; version 2 no longer does.\n"
     assert registry.get(mlflow_client, model, "2").tags["rolled_back_by"] == "ann"
 
 

@@ -137,8 +137,8 @@ def monitor(source_table: str, schema: str, model: str, experiment: str, run_dat
                 + [f"{alarm.metric} {alarm.feature} is {alarm.value:.3f}, limit {alarm.limit}" for alarm in broken]
             )
         )
-    first = "".join(f", {alarm.feature or alarm.metric}" for alarm in alarms[:3])
-    logger.info("%s rows, %d alarms%s: drift_detected is %s", f"{rows:,}", len(alarms), first, drifted)
+    first = ", ".join(alarm.feature or alarm.metric for alarm in alarms[:3]) or "none"
+    logger.info("%s rows; alarms: %s; drift_detected is %s", f"{rows:,}", first, drifted)
 
 
 def main() -> None:

@@ -195,7 +195,7 @@ def validate(
             "\n  - ".join([f"Version {version} of {model} did not pass, the champion stays as it was:", *reasons])
         )
     of_champion = headline(compared.metrics).rpartition(" ")[2]
-    beside = f"champion's {of_champion}" if compared.metrics else f"{len(holdout):,} rows"
+    beside = f"champion {of_champion}" if compared.metrics else f"{len(holdout):,} rows"
     logger.info("passes: %s, %s", headline(metrics), beside)
 
 

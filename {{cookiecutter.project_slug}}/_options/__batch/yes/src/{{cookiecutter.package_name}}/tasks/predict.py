@@ -70,7 +70,7 @@ def predict(schema: str, model: str, run_date: date, days: int, git_commit: str)
     )
     tables.replace(rows, f"{schema}.predictions", period)
     scored = tables.read(spark, f"{schema}.predictions").where(period).count()
-    logger.info("%s rows before %s scored by version %s", f"{scored:,}", run_date, champion.version)
+    logger.info("%s rows before %s, by version %s", f"{scored:,}", run_date, champion.version)
 
 
 def main() -> None:
