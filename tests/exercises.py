@@ -22,17 +22,21 @@ def judged(project: Path) -> dict[str, str]:
     return dict(re.findall(r"^(\w+) +(open|solved) +\S", result.stdout, re.MULTILINE))
 
 
-def follow(project: Path) -> None:
-    """Do all exercises of a project that is under git. Each is open before it begins, and solved at its end."""
+def follow(project: Path, *chosen: str) -> None:
+    """Do the exercises of a project that is under git, or these of them.
+
+    Each is open before it begins, and solved at its end.
+    """
     text = (project / PAGE).read_text(encoding="utf-8")
-    begin, *exercises = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    begin, *parts = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
     do(project, begin)
-    names = [re.findall(rf"^{JUDGE} (\w+)$", exercise, re.MULTILINE)[-1] for exercise in exercises]
-    assert judged(project) == dict.fromkeys(names, "open"), "nothing is solved by doing nothing"
-    for name, exercise in zip(names, exercises, strict=True):
-        said = do(project, exercise, f"{JUDGE} {name}")
+    exercises = {re.findall(rf"^{JUDGE} (\w+)$", part, re.MULTILINE)[-1]: part for part in parts}
+    done = chosen or tuple(exercises)
+    assert judged(project) == dict.fromkeys(exercises, "open"), "nothing is solved by doing nothing"
+    for name in done:
+        said = do(project, exercises[name], f"{JUDGE} {name}")
         assert said.returncode == 0 and re.search(r"^Solved\. ", said.stdout, re.MULTILINE), f"{name}: {said.stdout}"
-    assert judged(project) == dict.fromkeys(names, "solved")
+    assert judged(project) == dict.fromkeys(exercises, "open") | dict.fromkeys(done, "solved")
 
 
 def do(project: Path, section: str, judge: str = "") -> subprocess.CompletedProcess[str]:
