@@ -153,10 +153,5 @@ def learned(baseline: Any, name: str) -> tuple[str, str]:
         values = [code(value) for value in profile["values"][:5]]
         more = len(profile["values"]) - len(values)
         return ", ".join(values) + (f" and {more} more" if more else ""), nulls
-    except (
-        LookupError,
-        TypeError,
-        ValueError,
-        ArithmeticError,
-    ):  # the files are those of a source, and may hold anything
+    except (LookupError, TypeError, ValueError, ArithmeticError):  # a source may have written anything
         return "not known", "not known"
