@@ -70,7 +70,7 @@ def test_columns_get_plain_names() -> None:
         (b"1,2.5\n1,2\n", "holds values: write the names of the columns above it"),
         (b"a,a\n1,2\n", "two columns called a: rename one"),
         (b"a,A\n1,2\n", "would both be called a: rename one"),
-        (b"a,b\n1,2\n1,2,3\n", "is no table"),
+        (b"a,b\n1,2\n1,2,3\n", "is not valid CSV"),
     ],
     ids=["semicolons", "latin", "no-name", "no-header", "twice", "alike", "ragged"],
 )
@@ -295,7 +295,7 @@ def test_a_role_whose_name_is_not_plain_is_refused(warehouse: type[Warehouse]) -
 
 def test_nobody_agreed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, str | None] = {"key": None, "time": "t", "label": "l", "entity": None, "label_time": None}
-    with pytest.raises(AdoptError, match="type --force to write without asking"):
+    with pytest.raises(AdoptError, match="add --force to write without asking"):
         command.adopt(tmp_path, "orders.csv", given, force=False)
     save(tmp_path, orders())
     with pytest.raises(AdoptError, match="--key is not given: type --key COLUMN, one of order_id, ordered_at"):
