@@ -147,7 +147,7 @@ def main() -> None:
             sys.exit(f"local: {error}")
         (ROOT / STATE).mkdir(exist_ok=True)
         (ROOT / ERROR_LOG).write_text(where, encoding="utf-8")
-        sys.exit(f"local: {reason(error)}\nNobody foresaw this. Where in the code: --traceback, or {ERROR_LOG}")
+        sys.exit(f"local: {reason(error)}\nThis error was not expected. Where in the code: --traceback, or {ERROR_LOG}")
 
 
 if __name__ == "__main__":

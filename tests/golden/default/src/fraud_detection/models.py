@@ -279,4 +279,4 @@ def main(arguments: list[str] | None = None, opened: Opener = deployed, prog: st
         if found.traceback:
             raise
         said = f"{type(error).__name__}: {error}".strip()
-        raise SystemExit(f"models: {said}\nNobody foresaw this. To see where in the code, add --traceback.") from None
+        raise SystemExit(f"models: {said}\nThis error was not expected. Where in the code: --traceback") from None
