@@ -66,6 +66,9 @@ every_inference = pytest.mark.parametrize("inference", CHOICES["inference"], ids
 every_target = pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"target:{target}")
 
 
+# Also what takes minutes more and seldom fails alone, as on GitHub.
+WHOLE_PRODUCT = bool(os.environ.get("WHOLE_PRODUCT"))
+
 # Where the processes of this test run share what is expensive to make: conftest.py says where that is.
 SHARED: dict[str, Path] = {}
 

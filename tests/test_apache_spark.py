@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import Bake
 from deltalake import DeltaTable
-from helpers import need, run, sync
+from helpers import WHOLE_PRODUCT, need, run, sync
 
 PLUGIN = Path(__file__).with_name("apache_spark.py")
 # Serverless environment 5 and runtime 18 LTS have Spark 4.1, which runs on Java 17 and 21.
@@ -23,7 +23,7 @@ TABLE_CODE = {
     "connect": [
         *BOTH,
         "tests/unit/test_collect.py",
-        "tests/unit/test_dashboard.py",
+        *(["tests/unit/test_dashboard.py"] if WHOLE_PRODUCT else []),
         "tests/unit/test_drift.py",
         "tests/unit/test_sample_data.py",
         "tests/problem",
@@ -73,7 +73,7 @@ def test_tables_on_spark_hold_the_rows_that_they_hold_on_sail(bake_anew: Bake, a
     project = bake_anew(inference="batch-and-realtime", sql_warehouse="Shared")
     put_on_spark(project)
     sync(project)
-    passes(project, api, *TABLE_CODE[api], PIPELINE)
+    passes(project, api, *TABLE_CODE[api], PIPELINE, *([] if WHOLE_PRODUCT else ["-k", "not notebook"]))
     result = run(*SAIL.split(), "--basetemp=sail", PIPELINE, cwd=project, timeout=600, TZ="UTC")
     assert result.returncode == 0, result.stdout[-6000:]
     # The first predictions are those of the batch job; then come those of the endpoint.

@@ -16,7 +16,7 @@ import pytest
 from conftest import Bake
 from deltalake import DeltaTable
 from exercises import PAGE, edits, follow
-from helpers import CHOICES, PATTERNS, commit, files, run, sync
+from helpers import CHOICES, PATTERNS, WHOLE_PRODUCT, commit, files, run, sync
 from test_dashboard import asked, check_plausible
 
 PROBLEMS = CHOICES["problem"]
@@ -122,18 +122,21 @@ def set_up(bake_anew: Bake, *extras: str, **answers: str) -> Project:
 @pytest.mark.parametrize(("problem", "pattern", "inference"), LIVES)
 def test_another_problem_lives_its_life(problem: str, pattern: str, inference: str, bake_anew: Bake) -> None:
     """All tests of one problem run, and the other one lives; both of them do both where the whole product is tested."""
-    whole, first = bool(os.environ.get("WHOLE_PRODUCT")), problem == PROBLEMS[1]
+    first = problem == PROBLEMS[1]
     answers = {"problem": problem, "deployment_pattern": pattern, "inference": inference}
     project = set_up(bake_anew, **answers, sql_warehouse="Shared")
     for command in ("ruff check", "ruff format --check", "mypy"):
         project.run(*command.split())
-    assert "skipped" not in project.run("pytest", "-q", *([] if first or whole else ["tests/problem"])).splitlines()[-1]
-    if whole or not first:
+    assert (
+        "skipped"
+        not in project.run("pytest", "-q", *([] if first or WHOLE_PRODUCT else ["tests/problem"])).splitlines()[-1]
+    )
+    if WHOLE_PRODUCT or not first:
         assert "Everything the pattern promises holds" in project.run("python", "-m", "local", "lifecycle")
         for shown in asked(project.root, project.root).values():
             check_plausible(shown)
-    if not first and sys.platform != "win32":  # an approval asks in a terminal
-        follow(project.root, *([] if whole else ["approval"]))  # the others are done in test_project.py
+    if WHOLE_PRODUCT and not first and sys.platform != "win32":  # an approval asks in a terminal
+        follow(project.root)
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ import ast
 import hashlib
 import json
 import multiprocessing
-import os
 import re
 import shutil
 import tomllib
@@ -18,7 +17,7 @@ from typing import Any
 
 import pytest
 from conftest import Bake
-from helpers import TARGETS, bundle_files, files, strings
+from helpers import TARGETS, WHOLE_PRODUCT, bundle_files, files, strings
 from product import OPTIONS, answers, combinations, compile_once, part_of_combinations, render
 from test_bundle import HAS_SCHEMA, MODELS, complaints, declared, needs_schema, official_schema
 from test_rendered import (
@@ -193,7 +192,7 @@ def hash_of(content: dict[str, bytes]) -> str:
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> list[Rendered]:
     """The product, rendered in as many processes as there are cores."""
     folder = tmp_path_factory.mktemp("product")
-    everything = combinations() if os.environ.get("WHOLE_PRODUCT") else part_of_combinations()
+    everything = combinations() if WHOLE_PRODUCT else part_of_combinations()
     folders = [folder / str(number) for number in range(len(everything))]
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(initializer=compile_once, mp_context=fresh) as pool:
@@ -223,7 +222,7 @@ def test_every_answer_counts(rendered: list[Rendered]) -> None:
     }
 
 
-@pytest.mark.parametrize("number", range(0, len(combinations()), 1307))
+@pytest.mark.parametrize("number", range(0, len(combinations()), 1307 if WHOLE_PRODUCT else 2614))
 def test_rendering_in_process_gives_what_the_command_gives(number: int, bake: Bake, bake_anew: Bake) -> None:
     given = answers(combinations()[number])
     assert files(bake(**given)) == files(bake_anew(**given))
