@@ -53,11 +53,8 @@ def edit(project: Path) -> None:
         '            "is_weekend": F.',
         '            "is_night": (F.hour("event_time") < 6).cast("double"),\n            "is_weekend": F.',
     )
-    for name in (
-        "train",
-        "validate",
-        "monitor",
-    ):  # another name of a table; in `features` the template changed it as well
+    # Another name of a table. In `features` the template changed the next line.
+    for name in ("train", "validate", "monitor"):
         rewrite(package / "tasks" / f"{name}.py", "{schema}.features", "{schema}.card_features")
     shutil.rmtree(project / "lifecycle")
     rewrite(project / "pyproject.toml", '"local", "lifecycle", ', '"local", ')
