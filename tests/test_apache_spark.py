@@ -73,7 +73,7 @@ def test_tables_on_spark_hold_the_rows_that_they_hold_on_sail(bake_anew: Bake, a
     project = bake_anew(inference="batch-and-realtime", sql_warehouse="Shared")
     put_on_spark(project)
     sync(project)
-    if api == "connect" and not WHOLE_PRODUCT:  # Sail speaks Connect as well, and runs the pipeline in every test of it
+    if api == "connect" and not WHOLE_PRODUCT:  # a project's own tests run it on Sail, which is Connect
         passes(project, api, *TABLE_CODE[api])
         return
     passes(project, api, *TABLE_CODE[api], PIPELINE, *([] if WHOLE_PRODUCT else ["-k", "not notebook"]))

@@ -14,7 +14,8 @@ from pages import MADE, cannot_run, code, names_nothing
 def untrue(project: Path, page: str) -> list[str]:
     """Return what a page sets as code, and the project does not have."""
     commands, others = code(page)
-    return [text for text in commands if cannot_run(project, text)] + [
+    foreign = (text for text in commands if not text.startswith(("uv ", "databricks bundle ")))
+    return [*foreign, *(text for text in commands if cannot_run(project, text))] + [
         text for text in others if names_nothing(project, text)
     ]
 

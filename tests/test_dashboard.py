@@ -62,12 +62,17 @@ def test_a_project_without_a_warehouse_has_nothing_of_it(target: str, bake: Bake
     assert not [name for name, content in files(bake()).items() if b"warehouse_id" in content]
 
 
-@pytest.fixture(scope="module")
-def project(bake_anew: Bake) -> Path:
-    made = bake_anew(sql_warehouse=WAREHOUSE, **hosts())
+def ready(bake_anew: Bake, warehouse: str = WAREHOUSE) -> Path:
+    """Render a project that can be deployed."""
+    made = bake_anew(sql_warehouse=warehouse, **hosts())
     commit(made)
     lock(made)
     return made
+
+
+@pytest.fixture(scope="module")
+def project(bake_anew: Bake) -> Path:
+    return ready(bake_anew)
 
 
 @pytest.mark.slow
@@ -110,9 +115,7 @@ def test_what_is_deployed(target: str, project: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 @needs_cli
 def test_a_workspace_without_the_warehouse_is_refused(bake_anew: Bake, tmp_path: Path) -> None:
-    made = bake_anew(sql_warehouse="Another", **hosts())
-    commit(made)
-    lock(made)
+    made = ready(bake_anew, "Another")
     refused = Workspace(made, "dev", tmp_path, f"token-{uuid.uuid4().hex}").databricks(
         "bundle", "validate", "--strict", fails=True
     )
@@ -123,9 +126,7 @@ def test_a_workspace_without_the_warehouse_is_refused(bake_anew: Bake, tmp_path:
 @needs_cli
 def test_an_edit_in_the_workspace_is_not_lost(bake_anew: Bake, tmp_path: Path) -> None:
     """As docs/dashboard.md says: it comes into the file, and a deployment does not write over it."""
-    made = bake_anew(sql_warehouse=WAREHOUSE, **hosts())
-    commit(made)
-    lock(made)
+    made = ready(bake_anew)
     workspace = Workspace(made, "dev", tmp_path, f"token-{uuid.uuid4().hex}")
     workspace.databricks("bundle", "deploy")
     key = workspace.read("bundle", "summary")["resources"]["dashboards"]["dashboard"]["id"]

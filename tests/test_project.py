@@ -466,7 +466,7 @@ def test_a_broken_source_table_stops_the_run(project: Project) -> None:
 def test_the_exercises_are_solved_by_what_their_page_says(project: Project, lifecycle: str) -> None:
     """In test_problems.py where a model is received. It comes last, because it begins with an empty laptop."""
     if project.pattern != "deploy-code":
-        pytest.skip("the pages differ in one exercise, which test_problems.py does")
+        pytest.skip("the pages differ in one exercise, which test_problems.py does with WHOLE_PRODUCT")
     follow(project.root, *([] if WHOLE_PRODUCT else ["leak"]))
 
 

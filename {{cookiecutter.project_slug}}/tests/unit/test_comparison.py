@@ -8,13 +8,10 @@ import pandas as pd
 import pytest
 
 from {{ cookiecutter.package_name }}.platform import comparison
-from {{ cookiecutter.package_name }}.platform.comparison import (
-    MAIN_METRIC,
-    Scored,
-    Segment,
-)
+from {{ cookiecutter.package_name }}.platform.comparison import Scored, Segment
 from {{ cookiecutter.package_name }}.platform.config import Gate
 from {{ cookiecutter.package_name }}.platform.data import UNIT
+from {{ cookiecutter.package_name }}.platform.evaluate import MAIN_METRIC
 from {{ cookiecutter.package_name }}.platform.registry import LONGEST_TAG
 from {{ cookiecutter.package_name }}.problem.metrics import HIGHER_IS_BETTER
 from {{ cookiecutter.package_name }}.problem.source import LABEL

@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from ..platform import card, comparison, data, evaluations, registry, sandbox, tables
 from ..platform.comparison import Scored
 from ..platform.config import Gate, load_config
-from ..platform.evaluate import assess, headline, too_few
+from ..platform.evaluate import assess, headline, main_value, too_few
 from ..platform.parameters import run
 from ..problem.features import FEATURES
 from ..problem.metrics import HIGHER_IS_BETTER
@@ -194,8 +194,7 @@ def validate(
         raise GateError(
             "\n  - ".join([f"Version {version} of {model} did not pass, the champion stays as it was:", *reasons])
         )
-    of_champion = headline(compared.metrics).rpartition(" ")[2]
-    beside = f"champion {of_champion}" if compared.metrics else f"{len(holdout):,} rows"
+    beside = f"champion {main_value(compared.metrics)}" if compared.metrics else f"{len(holdout):,} rows"
     logger.info("passes: %s, %s", headline(metrics), beside)
 
 

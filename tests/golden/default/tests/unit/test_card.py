@@ -8,10 +8,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, PERMISSION_DENIED
 
 from fraud_detection.platform import card, registry
-from fraud_detection.problem.metrics import HIGHER_IS_BETTER
+from fraud_detection.platform.evaluate import MAIN_METRIC
 
 FEATURES = ["size", "shop"]
-MAIN_METRIC = next(iter(HIGHER_IS_BETTER))
 TRAINED = {"environment": "dev", "git_commit": "abc123", "training_table": "a.b.source", "training_rows": "600"}
 TESTED = {
     "validation_status": "PASSED",

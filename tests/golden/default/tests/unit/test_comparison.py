@@ -8,13 +8,10 @@ import pandas as pd
 import pytest
 
 from fraud_detection.platform import comparison
-from fraud_detection.platform.comparison import (
-    MAIN_METRIC,
-    Scored,
-    Segment,
-)
+from fraud_detection.platform.comparison import Scored, Segment
 from fraud_detection.platform.config import Gate
 from fraud_detection.platform.data import UNIT
+from fraud_detection.platform.evaluate import MAIN_METRIC
 from fraud_detection.platform.registry import LONGEST_TAG
 from fraud_detection.problem.metrics import HIGHER_IS_BETTER
 from fraud_detection.problem.source import LABEL

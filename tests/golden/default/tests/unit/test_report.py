@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fraud_detection.platform import charts, report
+from fraud_detection.platform.evaluate import MAIN_METRIC
 from fraud_detection.platform.page import COLOURS, STYLE, number
-from fraud_detection.problem.metrics import HIGHER_IS_BETTER
 
 BASELINE: dict[str, Any] = {
     "number": {"edges": [10.0, 2500.0], "shares": [0.5, 0.3, 0.2, 0.0]},
@@ -19,7 +19,6 @@ SHARES = {"number": np.array([0.9, 0.05, 0.05, 0.0]), "text": np.array([0.7, 0.2
 ALARM = report.Finding("psi", "number", 0.88, 0.25, alarm=True)
 OTHER = report.Finding("psi", "text", 0.1, 0.25, alarm=False)
 FINE = report.Finding("null_rate", "number", 0.0, 0.02, alarm=False)
-MAIN_METRIC = next(iter(HIGHER_IS_BETTER))
 TODAY = date(2026, 3, 16)
 
 

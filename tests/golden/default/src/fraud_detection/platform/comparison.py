@@ -21,10 +21,10 @@ from ..problem.source import LABEL
 from . import charts, evaluate
 from .config import Gate
 from .data import UNIT
+from .evaluate import MAIN_METRIC
 from .page import figure, figures, node, number, page, table, words
 from .registry import LONGEST_TAG
 
-MAIN_METRIC = next(iter(HIGHER_IS_BETTER))
 # 50 are often enough for a standard error (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 6.4).
 RESAMPLES = 50
 MOST_ROWS = 2000  # in each: a second or two for all of them, however large the holdout is

@@ -12,6 +12,8 @@ from ..problem.features import FEATURES
 from ..problem.model import PREDICT, prediction
 from ..problem.source import LABEL
 
+MAIN_METRIC = next(iter(metrics.HIGHER_IS_BETTER))
+
 
 def counts(labels: pd.Series) -> dict[str, float]:
     """Return what enough labels are counted in: `rows`, and what the problem adds."""
@@ -34,8 +36,12 @@ def assess(rows: pd.DataFrame, raw: np.ndarray, seconds: float) -> dict[str, flo
 
 def headline(measured: dict[str, float]) -> str:
     """Return the main metric of the problem, for one line of a log."""
-    name = next(iter(metrics.HIGHER_IS_BETTER))
-    return f"{name.replace('_', ' ')} {measured.get(name, float('nan')):,.3f}"
+    return f"{MAIN_METRIC.replace('_', ' ')} {main_value(measured)}"
+
+
+def main_value(measured: dict[str, float]) -> str:
+    """Return the value of the main metric as the line of a log has it."""
+    return f"{measured.get(MAIN_METRIC, float('nan')):,.3f}"
 
 
 def evaluate(predict: Callable[[pd.DataFrame], np.ndarray], rows: pd.DataFrame) -> dict[str, float]:
