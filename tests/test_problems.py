@@ -3,6 +3,7 @@
 MLflow's state is read with sqlite3 and Delta tables with deltalake, as in test_project.py.
 """
 
+import ast
 import os
 import re
 import sqlite3
@@ -53,6 +54,24 @@ def test_the_exercises_edit_what_is_there(problem: str, bake: Bake) -> None:
 def test_a_room_is_read_in_ten_minutes(problem: str, bake: Bake) -> None:
     lines = [len(path.read_text(encoding="utf-8").splitlines()) for path in (bake(problem=problem) / ROOM).iterdir()]
     assert sum(lines) < 400
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_the_tests_that_adopt_keeps_name_nothing_of_the_sample(problem: str, bake: Bake) -> None:
+    project = bake(problem=problem)
+    source = ast.parse((project / ROOM / "source.py").read_text(encoding="utf-8"))
+    lists = [node for node in ast.walk(source) if isinstance(node, ast.Dict | ast.List)]
+    sample = {text for node in lists for text in texts(node)}
+    assert len(sample) > 10
+    for kept in ("test_metrics.py", "test_model.py"):
+        tests = ast.parse((project / "tests" / "problem" / kept).read_text(encoding="utf-8"))
+        assert texts(tests).isdisjoint(sample), kept
+
+
+def texts(tree: ast.AST) -> set[str]:
+    """Return the string constants under `tree`."""
+    constants = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return {value for value in constants if isinstance(value, str)}
 
 
 def test_every_problem_is_tested_and_can_be_adopted(bake: Bake) -> None:

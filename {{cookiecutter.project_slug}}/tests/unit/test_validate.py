@@ -1,6 +1,13 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
 import pytest
+from mlflow.models import Model, infer_signature
+from pyspark.sql import SparkSession
 
 from {{ cookiecutter.package_name }}.platform.config import Gate
+from {{ cookiecutter.package_name }}.problem.features import FEATURES
 from {{ cookiecutter.package_name }}.tasks import validate
 
 GATE = Gate.model_construct(
@@ -67,3 +74,37 @@ def test_a_missing_or_undefined_metric_is_refused(metric: str) -> None:
 
 def test_every_objection_is_listed() -> None:
     assert len(refused({"precision": 0.1, "error": 0.5, "positives": 3.0}, champion=GOOD)) == 5
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The columns that a model is given; it scores nothing."""
+    columns: list[str] = []
+
+    def score(_spark: SparkSession, _folder: Path, inputs: pd.DataFrame) -> tuple[np.ndarray, float]:
+        columns.extend(inputs.columns)
+        raise RuntimeError("scored")
+
+    monkeypatch.setattr(validate.sandbox, "score", score)
+    return columns
+
+
+def accepted(folder: Path, inputs: list[str]) -> list[str]:
+    """Return what is objected to a model that has these inputs."""
+    rows = pd.DataFrame(0.0, index=[0], columns=[*FEATURES, "label"])
+    signature = infer_signature(pd.DataFrame(0.0, index=[0], columns=inputs), np.array([0.5]))
+    Model(signature=signature).save(str(folder / "MLmodel"))
+    _, reasons = validate.acceptance(None, folder, "1", rows)  # type: ignore[arg-type]
+    return reasons
+
+
+def test_a_model_is_given_the_features_that_it_knows(tmp_path: Path, given: list[str]) -> None:
+    """The champion may be older than a feature."""
+    assert accepted(tmp_path, FEATURES[1:]) == ["the model does not load or score here: RuntimeError: scored"]
+    assert given == FEATURES[1:]
+
+
+@pytest.mark.parametrize("name", ["removed", "label"])
+def test_a_model_that_needs_more_than_features_is_refused(tmp_path: Path, given: list[str], name: str) -> None:
+    assert accepted(tmp_path, [*FEATURES, name]) == [f"the features lack the model's inputs {name}"]
+    assert given == []

@@ -72,9 +72,10 @@ def acceptance(spark: SparkSession, folder: Path, version: str, holdout: pd.Data
         signature = Model.load(str(folder)).signature
         if signature is None or signature.outputs is None:
             return nothing, ["the model has no signature with inputs and outputs"]
-        if missing := set(signature.inputs.input_names()) - set(holdout.columns):
-            return nothing, [f"the features table lacks the model's inputs {', '.join(sorted(missing))}"]
-        raw, seconds = sandbox.score(spark, folder, holdout[FEATURES])
+        inputs = signature.inputs.input_names()  # fewer than FEATURES for a champion that is older than a feature
+        if missing := set(inputs) - set(FEATURES):
+            return nothing, [f"the features lack the model's inputs {', '.join(sorted(missing))}"]
+        raw, seconds = sandbox.score(spark, folder, holdout[inputs])
         return Scored(version, assess(holdout, raw, seconds), prediction(raw)), []
     except Exception as error:  # whatever a foreign model raises, it cannot serve here
         (*_, cause) = str(error).strip().splitlines() or [""]

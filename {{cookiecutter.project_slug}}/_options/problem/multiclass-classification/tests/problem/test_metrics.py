@@ -30,7 +30,7 @@ def test_quality_of_hand_computed_predictions() -> None:
 @pytest.mark.parametrize("name", HIGHER_IS_BETTER)
 def test_a_better_prediction_is_better_by_each_metric(name: str) -> None:
     better = quality(LABELS, certain(*LABELS))[name]
-    worse = quality(LABELS, certain("bearing", "blockage", "blockage", "leak", "none"))[name]
+    worse = quality(LABELS, certain(CLASSES[0], CLASSES[1], *CLASSES[1:]))[name]
     assert (better > worse) == HIGHER_IS_BETTER[name] and better != worse
 
 

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def scorer(model: PyFuncModel) -> Callable[[Column], Column]:
-    """Return the Spark function that gives a struct of PREDICTION for a struct of FEATURES.
+    """Return the Spark function that gives a struct of PREDICTION for a struct of the model's inputs.
 
     The pickled model travels inside the function. So workers fetch nothing, which would fail on serverless compute.
     Each task unpickles it once, then scores batch after batch. `predict` of MLflow holds them against the signature.
@@ -49,12 +49,14 @@ def predict(schema: str, model: str, run_date: date, days: int, git_commit: str)
     champion = registry.get(client, model, registry.CHAMPION)
     spark = tables.spark_session()
     # The version, not the alias: every row of this run is scored by one model, even if the champion changes meanwhile.
-    score = scorer(mlflow.pyfunc.load_model(f"models:/{model}/{champion.version}"))
+    loaded = mlflow.pyfunc.load_model(f"models:/{model}/{champion.version}")
+    known = set(loaded.metadata.get_input_schema().input_names())
+    inputs = [name for name in FEATURES if name in known]  # the champion may be older than a feature
     period = tables.days("event_date", run_date - timedelta(days=days), run_date)
     rows = (
         tables.read(spark, f"{schema}.features")
         .where(period)
-        .withColumn("scored", score(F.struct(*FEATURES)))
+        .withColumn("scored", scorer(loaded)(F.struct(*inputs)))
         .select(
             *ROW,
             "event_date",
