@@ -391,7 +391,7 @@ def test_a_version_that_cannot_serve_here_is_refused(
 
         monkeypatch.setattr(mlflow.pyfunc, "load_model", broken)
     if fault == "nan":
-        expected = "average_precision is nan"
+        expected = "average_precision is not known"
         original = validate.assess
         monkeypatch.setattr(validate, "assess", lambda *a: original(*a) | {"average_precision": float("nan")})
     with pytest.raises(validate.GateError, match=expected):

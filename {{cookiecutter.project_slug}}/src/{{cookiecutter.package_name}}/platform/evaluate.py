@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,13 @@ def headline(measured: dict[str, float]) -> str:
 
 def main_value(measured: dict[str, float]) -> str:
     """Return the value of the main metric as the line of a log has it."""
-    return f"{measured.get(MAIN_METRIC, float('nan')):,.3f}"
+    return formatted(measured, MAIN_METRIC, 3)
+
+
+def formatted(measured: dict[str, float], name: str, digits: int = 4) -> str:
+    """Return a number of `measured` as a sentence has it; `not known` if it is missing or NaN."""
+    value = measured.get(name, float("nan"))
+    return "not known" if isnan(value) else f"{value:,.{digits}f}"
 
 
 def evaluate(predict: Callable[[pd.DataFrame], np.ndarray], rows: pd.DataFrame) -> dict[str, float]:
@@ -67,7 +74,7 @@ def too_few(counted: dict[str, float], least: dict[str, int]) -> list[str]:
     """Return what there is too little of, among the labels that `counted` counts; an empty list if there is enough."""
     nan = float("nan")
     return [
-        f"{counted.get(name, nan):.0f} {name}, needs {limit}"
+        f"{formatted(counted, name, 0)} {name}, needs {limit}"
         for name, limit in least.items()
         if not counted.get(name, nan) >= limit
     ]

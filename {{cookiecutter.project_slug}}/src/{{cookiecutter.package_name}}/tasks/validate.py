@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from ..platform import card, comparison, data, evaluations, registry, sandbox, tables
 from ..platform.comparison import Scored
 from ..platform.config import Gate, load_config
-from ..platform.evaluate import assess, headline, main_value, too_few
+from ..platform.evaluate import assess, formatted, headline, main_value, too_few
 from ..platform.parameters import run
 from ..problem.features import FEATURES
 from ..problem.metrics import HIGHER_IS_BETTER
@@ -42,16 +42,16 @@ def objections(metrics: dict[str, float], champion: dict[str, float] | None, gat
     reasons = [f"holdout has {reason}" for reason in too_few(metrics, gate.min_labels)]
     for name, least in gate.minimum.items():
         if not metrics.get(name, nan) >= least:
-            reasons.append(f"{name} is {metrics.get(name, nan):.4f}, must be at least {least}")
+            reasons.append(f"{name} is {formatted(metrics, name)}, must be at least {least}")
     for name, most in gate.maximum.items():
         if not metrics.get(name, nan) <= most:
-            reasons.append(f"{name} is {metrics.get(name, nan):.4f}, must be at most {most}")
+            reasons.append(f"{name} is {formatted(metrics, name)}, must be at most {most}")
     for name, tolerance in gate.max_regression.items():
         sign, worse = (1, "below") if HIGHER_IS_BETTER[name] else (-1, "above")
         if champion and not sign * (metrics.get(name, nan) - champion[name]) >= -tolerance:
             reasons.append(
-                f"{name} is {metrics.get(name, nan):.4f}, "
-                f"more than {tolerance} {worse} the champion's {champion[name]:.4f}"
+                f"{name} is {formatted(metrics, name)}, "
+                f"must not be more than {tolerance} {worse} the champion's {formatted(champion, name)}"
             )
     return reasons
 

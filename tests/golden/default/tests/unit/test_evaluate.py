@@ -36,4 +36,4 @@ def test_too_few_labels_are_named() -> None:
     counted = evaluate.counts(pd.Series([0, 1, 1]))
     assert evaluate.too_few(counted, {"rows": 3, "ones": 2}) == []
     assert evaluate.too_few(counted, {"rows": 4, "ones": 3}) == ["3 rows, needs 4", "2 ones, needs 3"]
-    assert evaluate.too_few(counted, {"twos": 1}) == ["nan twos, needs 1"]
+    assert evaluate.too_few(counted, {"twos": 1}) == ["not known twos, needs 1"]
