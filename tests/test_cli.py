@@ -210,7 +210,8 @@ def test_deploys_and_runs(workspace: Workspace) -> None:
 def test_no_deployment_deletes_versions_tables_or_runs(project_of: Callable[[str], Path], tmp_path: Path) -> None:
     """Not even one that says beforehand that it may."""
     project = tmp_path / "project"
-    shutil.copytree(project_of("deploy-code"), project)
+    # Without what an earlier test deployed to its own workspace.
+    shutil.copytree(project_of("deploy-code"), project, ignore=shutil.ignore_patterns(".databricks"))
     workspace = Workspace(project, "staging", tmp_path, f"token-{uuid.uuid4().hex}")
     workspace.databricks("bundle", "deploy")
     deployment = ("bundle", "deploy", "--auto-approve")
@@ -280,7 +281,8 @@ def test_people_get_what_they_need_and_no_more(compute: str, bake_anew: Bake, tm
 def test_every_pair_of_answers_is_deployed_and_destroyed(
     combination: dict[str, str], bake_anew: Bake, tmp_path: Path
 ) -> None:
-    project = bake_anew(**answers(combination) | hosts())
+    # The package index of that organisation is nowhere; test_organisation.py has one that answers.
+    project = bake_anew(**answers(combination) | hosts() | {"package_index": ""})
     commit(project)
     lock(project)
     shared = f"token-{uuid.uuid4().hex}"
