@@ -22,8 +22,7 @@ TABLE_CODE = {
     "classic": BOTH,
     "connect": [
         *BOTH,
-        "tests/unit/test_collect.py",
-        *(["tests/unit/test_dashboard.py"] if WHOLE_PRODUCT else []),
+        *(["tests/unit/test_collect.py", "tests/unit/test_dashboard.py"] if WHOLE_PRODUCT else []),
         "tests/unit/test_drift.py",
         "tests/unit/test_sample_data.py",
         "tests/problem",
