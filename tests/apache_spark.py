@@ -30,7 +30,6 @@ SETTINGS = {
     # Its memory for compiled code is small then, and Spark fills it.
     "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC",
     "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
 }
 # Debian and Ubuntu keep the certificates here that Java trusts, with those of the machine's own proxy.
 CERTIFICATES = Path("/etc/ssl/certs/java/cacerts")
